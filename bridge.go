@@ -1,0 +1,248 @@
+package notifications
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+)
+
+// ErrDispatchTimeout is the cause of a Write that a bridge gave up, so that the
+// client would not have to wait for it.
+var ErrDispatchTimeout = errors.New("notifications: sink did not take the event in time")
+
+// RejectedError is returned for an event that the sink did not take. It is lost.
+type RejectedError struct {
+	Event *Event
+	Err   error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("notifications: %s of %s in %q not taken: %v", e.Event.Action, e.Event.Target.Type, e.Event.Target.Repository, e.Err)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Err }
+
+// BridgeConfig is the configuration of a Bridge. The zero value works.
+type BridgeConfig struct {
+	// Source says where the events come from: see NewSource.
+	Source SourceRecord
+
+	// URLs makes the URLs of the events. Nil means that they are made from the host
+	// that the client itself used.
+	URLs URLBuilder
+
+	// IncludeReferences puts the references of a manifest into its events.
+	IncludeReferences bool
+
+	// DispatchTimeout is how long a client may be made to wait for the sink to take
+	// an event. Zero means 1s.
+	DispatchTimeout time.Duration
+
+	// TrustedProxies is how many proxies stand between the clients and this server.
+	// The client's address, the host and the scheme are taken from what the farthest
+	// of them wrote into X-Forwarded-For, -Host and -Proto. Zero trusts none.
+	TrustedProxies int
+
+	// TrustBasicUser takes the user name of basic authentication for the actor where
+	// the server names none. It is right only if something in front has checked it.
+	TrustBasicUser bool
+
+	// Logger is used where a call's context has none. Nil means logrus's standard
+	// logger.
+	Logger *logrus.Entry
+}
+
+// Bridge is a Listener that makes an Event of each call and writes it to a Sink. One
+// bridge serves all requests: actor and request come from the context of the call.
+//
+// A bridge never makes a client wait longer than DispatchTimeout, and never fails
+// one. An event that is not taken by then is lost: it is returned as a
+// *RejectedError, counted, and by Listen's decorators logged. The sink gets no
+// cancelled context because a client left.
+type Bridge struct {
+	sink     Sink
+	config   BridgeConfig
+	rejected atomic.Uint64
+}
+
+var _ Listener = (*Bridge)(nil)
+
+// NewBridge returns a bridge to sink, which stays the caller's to close.
+func NewBridge(sink Sink, config BridgeConfig) (*Bridge, error) {
+	if sink == nil {
+		return nil, errors.New("notifications: bridge: sink: nil")
+	}
+	if err := notNegative("dispatchtimeout", config.DispatchTimeout); err != nil {
+		return nil, fmt.Errorf("notifications: bridge: %w", err)
+	}
+	if config.DispatchTimeout == 0 {
+		config.DispatchTimeout = time.Second
+	}
+	if config.TrustedProxies < 0 {
+		return nil, fmt.Errorf("notifications: bridge: trustedproxies: %d: allowed are zero and above", config.TrustedProxies)
+	}
+	config.Logger = orStandardLogger(config.Logger)
+	published.publishRejected()
+	return &Bridge{sink: sink, config: config}, nil
+}
+
+// Rejected returns how many events the sink did not take.
+func (b *Bridge) Rejected() uint64 { return b.rejected.Load() }
+
+// ManifestPushed writes a push of a manifest.
+func (b *Bridge) ManifestPushed(ctx context.Context, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
+	return b.manifest(ctx, ActionPush, repo, dgst, m, tag)
+}
+
+// ManifestPulled writes a pull of a manifest.
+func (b *Bridge) ManifestPulled(ctx context.Context, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
+	return b.manifest(ctx, ActionPull, repo, dgst, m, tag)
+}
+
+// ManifestDeleted writes the delete of a manifest.
+func (b *Bridge) ManifestDeleted(ctx context.Context, repo reference.Named, dgst digest.Digest) error {
+	e, _ := b.event(ctx, ActionDelete, TypeManifest, repo)
+	e.Target.Digest = dgst
+	return b.write(ctx, e)
+}
+
+// BlobPushed writes a push of a blob.
+func (b *Bridge) BlobPushed(ctx context.Context, repo reference.Named, desc distribution.Descriptor) error {
+	return b.blob(ctx, ActionPush, repo, desc, nil)
+}
+
+// BlobPulled writes a pull of a blob.
+func (b *Bridge) BlobPulled(ctx context.Context, repo reference.Named, desc distribution.Descriptor) error {
+	return b.blob(ctx, ActionPull, repo, desc, nil)
+}
+
+// BlobMounted writes a mount of a blob from another repository.
+func (b *Bridge) BlobMounted(ctx context.Context, repo reference.Named, desc distribution.Descriptor, from reference.Named) error {
+	return b.blob(ctx, ActionMount, repo, desc, from)
+}
+
+// BlobDeleted writes the delete of a blob.
+func (b *Bridge) BlobDeleted(ctx context.Context, repo reference.Named, dgst digest.Digest) error {
+	e, _ := b.event(ctx, ActionDelete, TypeBlob, repo)
+	e.Target.Digest = dgst
+	return b.write(ctx, e)
+}
+
+// TagDeleted writes the delete of a tag. What it pointed to is still there.
+func (b *Bridge) TagDeleted(ctx context.Context, repo reference.Named, tag string) error {
+	e, _ := b.event(ctx, ActionDelete, TypeTag, repo)
+	e.Target.Tag = tag
+	return b.write(ctx, e)
+}
+
+// RepositoryDeleted writes the delete of a whole repository.
+func (b *Bridge) RepositoryDeleted(ctx context.Context, repo reference.Named) error {
+	e, _ := b.event(ctx, ActionDelete, TypeRepository, repo)
+	return b.write(ctx, e)
+}
+
+// RepositoryRenamed writes the rename of a repository.
+func (b *Bridge) RepositoryRenamed(ctx context.Context, from, to reference.Named) error {
+	e, _ := b.event(ctx, ActionRename, TypeRepository, to)
+	e.Target.FromRepository = from.Name()
+	return b.write(ctx, e)
+}
+
+func (b *Bridge) manifest(ctx context.Context, action string, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
+	e, urls := b.event(ctx, action, TypeManifest, repo)
+	t := &e.Target
+	t.Digest, t.Tag = dgst, tag
+	err := b.describe(t, m)
+	if ref, refErr := reference.WithDigest(repo, dgst); refErr == nil && urls != nil {
+		var urlErr error
+		t.URL, urlErr = urls.BuildManifestURL(ref)
+		err = errors.Join(err, urlErr)
+	}
+	return b.writeDespite(ctx, e, err)
+}
+
+func (b *Bridge) describe(t *Target, m distribution.Manifest) error {
+	if m == nil {
+		return errors.New("notifications: no manifest at hand")
+	}
+	if b.config.IncludeReferences {
+		t.References = m.References()
+	}
+	mediaType, payload, err := m.Payload()
+	if err == nil {
+		t.MediaType, t.Size = mediaType, int64(len(payload))
+	}
+	return err
+}
+
+func (b *Bridge) blob(ctx context.Context, action string, repo reference.Named, desc distribution.Descriptor, from reference.Named) error {
+	e, urls := b.event(ctx, action, TypeBlob, repo)
+	t := &e.Target
+	t.MediaType, t.Digest, t.Size = desc.MediaType, desc.Digest, desc.Size
+	if from != nil {
+		t.FromRepository = from.Name()
+	}
+	var err error
+	if ref, refErr := reference.WithDigest(repo, desc.Digest); refErr == nil && urls != nil {
+		t.URL, err = urls.BuildBlobURL(ref)
+	}
+	return b.writeDespite(ctx, e, err)
+}
+
+// event starts an event with what the context of the call says, and finds the URLs
+// for its target: none if nobody knows the host.
+func (b *Bridge) event(ctx context.Context, action, kind string, repo reference.Named) (*Event, URLBuilder) {
+	id, r := requestFrom(ctx)
+	trusted := proxies(b.config.TrustedProxies)
+
+	e := NewEvent(action)
+	e.Target.Type, e.Target.Repository = kind, repo.Name()
+	e.Request = trusted.record(id, r)
+	e.Actor = actorFrom(ctx, r, b.config.TrustBasicUser)
+	e.Source = b.config.Source
+
+	urls := b.config.URLs
+	if urls == nil && r != nil {
+		urls = trusted.urlsOf(r)
+	}
+	return e, urls
+}
+
+// writeDespite writes an event of which something could not be found out. It is
+// worth more without than not at all, but somebody should know.
+func (b *Bridge) writeDespite(ctx context.Context, e *Event, missing error) error {
+	if missing != nil {
+		loggerFrom(ctx, b.config.Logger).WithField("event.id", e.ID).WithError(missing).
+			Warn("notifications: event is incomplete")
+	}
+	return b.write(ctx, e)
+}
+
+func (b *Bridge) write(ctx context.Context, e *Event) (err error) {
+	if log := loggerFrom(ctx, b.config.Logger); debugs(log) {
+		log.WithFields(logrus.Fields{"event.id": e.ID, "repository": e.Target.Repository}).
+			Debugf("(*Bridge).write: %s of %s", e.Action, e.Target.Type)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("notifications: sink panicked: %v", p)
+		}
+		if err != nil {
+			b.rejected.Add(1)
+			rejected.Add(1)
+			err = &RejectedError{Event: e, Err: err}
+		}
+	}()
+
+	// The client may be gone by now; what it did still happened.
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), b.config.DispatchTimeout, ErrDispatchTimeout)
+	defer cancel()
+	return b.sink.Write(ctx, e)
+}

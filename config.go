@@ -1,0 +1,210 @@
+package notifications
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/registry-notifications/notifications/internal/yamljson"
+)
+
+// EndpointConfig is the configuration of a webhook endpoint, in the words of
+// distribution's own. The zero value has the defaults.
+//
+// It decodes from YAML and JSON. A duration is text with a unit, as "500ms"; a bare
+// number is an error, as is a key that is not known. Printing or encoding it shows
+// no header value and no credential in the URL.
+type EndpointConfig struct {
+	// Name and URL are for programs that keep them here: see NewEndpoint. Disabled
+	// is for those that decide by it whether to call it.
+	Name     string `yaml:"name,omitempty" json:"name,omitempty"`
+	URL      string `yaml:"url,omitempty" json:"url,omitempty"`
+	Disabled bool   `yaml:"disabled,omitempty" json:"disabled,omitempty"`
+
+	// Headers are set on every request: see HTTPConfig.
+	Headers http.Header `yaml:"headers,omitempty" json:"headers,omitempty"`
+
+	// Timeout bounds one attempt. Zero means 15s.
+	Timeout time.Duration `yaml:"timeout,omitempty" json:"timeout,omitempty"`
+
+	// Threshold is how many failures in a row make the endpoint suspect: from then on
+	// one envelope at a time is tried until one succeeds. Zero means 10.
+	Threshold int `yaml:"threshold,omitempty" json:"threshold,omitempty"`
+
+	// Backoff is the longest delay after a first failure. It doubles with each
+	// further one, up to MaxBackoff; the delay is a random part of it. Zero means 1s.
+	Backoff time.Duration `yaml:"backoff,omitempty" json:"backoff,omitempty"`
+
+	// MaxBackoff bounds Backoff. Zero means 5m, or Backoff if that is longer.
+	MaxBackoff time.Duration `yaml:"maxbackoff,omitempty" json:"maxbackoff,omitempty"`
+
+	// MediaType is the Content-Type of an envelope. Empty means MediaTypeV2.
+	MediaType string `yaml:"mediatype,omitempty" json:"mediatype,omitempty"`
+
+	// MaxEvents is how many events one envelope has at most. Zero means 1024, which
+	// is also the most; 1 is for receivers that read only the first.
+	MaxEvents int `yaml:"maxevents,omitempty" json:"maxevents,omitempty"`
+
+	// MaxBytes is how large an envelope of several events gets. Zero means 1 MiB.
+	MaxBytes int `yaml:"maxbytes,omitempty" json:"maxbytes,omitempty"`
+
+	// IgnoredMediaTypes is an older name for Ignore.MediaTypes. Both count.
+	IgnoredMediaTypes []string `yaml:"ignoredmediatypes,omitempty" json:"ignoredmediatypes,omitempty"`
+
+	// Only and Ignore say which events the endpoint gets: see Filter.
+	Only   Rules `yaml:"only,omitempty" json:"only,omitzero"`
+	Ignore Rules `yaml:"ignore,omitempty" json:"ignore,omitzero"`
+
+	// Logger gets what the endpoint has to say. Nil means logrus's standard logger.
+	Logger *logrus.Entry `yaml:"-" json:"-"`
+}
+
+func (c *EndpointConfig) filter() Filter {
+	f := Filter{Only: c.Only, Ignore: c.Ignore}
+	f.Ignore.MediaTypes = append(append([]string(nil), c.Ignore.MediaTypes...), c.IgnoredMediaTypes...)
+	return f
+}
+
+func (c *EndpointConfig) retry() RetryConfig {
+	return RetryConfig{Threshold: c.Threshold, Backoff: c.Backoff, MaxBackoff: c.MaxBackoff, Logger: c.Logger}
+}
+
+func (c *EndpointConfig) http() HTTPConfig {
+	return HTTPConfig{
+		Headers: c.Headers, Timeout: c.Timeout,
+		MediaType: c.MediaType, MaxEvents: c.MaxEvents, MaxBytes: c.MaxBytes,
+	}
+}
+
+// The same structs without methods, for fmt and the encoders.
+type (
+	plainEndpointConfig EndpointConfig
+	plainHTTPConfig     HTTPConfig
+)
+
+// configJSON is how an EndpointConfig is encoded: its durations are text.
+type configJSON struct {
+	*plainEndpointConfig
+	Timeout    durationText `yaml:"timeout,omitempty" json:"timeout,omitempty"`
+	Backoff    durationText `yaml:"backoff,omitempty" json:"backoff,omitempty"`
+	MaxBackoff durationText `yaml:"maxbackoff,omitempty" json:"maxbackoff,omitempty"`
+}
+
+type durationText json.RawMessage
+
+func (d durationText) MarshalJSON() ([]byte, error) { return d, nil }
+
+func (d *durationText) UnmarshalJSON(b []byte) error {
+	*d = append((*d)[:0], b...)
+	return nil
+}
+
+// UnmarshalJSON decodes a configuration and refuses what it does not know.
+func (c *EndpointConfig) UnmarshalJSON(b []byte) error {
+	var decoded EndpointConfig
+	w := configJSON{plainEndpointConfig: (*plainEndpointConfig)(&decoded)}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&w); err != nil {
+		return fmt.Errorf("notifications: endpoint: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("notifications: endpoint: more than one JSON value")
+	}
+
+	for _, f := range []struct {
+		field string
+		text  durationText
+		to    *time.Duration
+	}{
+		{"timeout", w.Timeout, &decoded.Timeout},
+		{"backoff", w.Backoff, &decoded.Backoff},
+		{"maxbackoff", w.MaxBackoff, &decoded.MaxBackoff},
+	} {
+		if err := f.text.parse(f.to); err != nil {
+			return fmt.Errorf("notifications: endpoint: %s: %w", f.field, err)
+		}
+	}
+	decoded.Logger = c.Logger
+	*c = decoded
+	return nil
+}
+
+func (d durationText) parse(to *time.Duration) error {
+	if len(d) == 0 || string(d) == "null" {
+		return nil
+	}
+	const allowed = `allowed is text with a unit, as "500ms" or "1m30s"`
+	var text string
+	if err := json.Unmarshal(d, &text); err != nil {
+		// A number would have meant nanoseconds, and nobody ever meant these.
+		return fmt.Errorf("%.100s: %s", d, allowed)
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%.100q: %s", text, allowed)
+	}
+	*to = v
+	return nil
+}
+
+// UnmarshalYAML decodes a configuration as UnmarshalJSON does. The YAML libraries
+// call it.
+func (c *EndpointConfig) UnmarshalYAML(unmarshal func(any) error) error {
+	var v map[string]any
+	if err := unmarshal(&v); err != nil {
+		return err
+	}
+	b, err := yamljson.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("notifications: endpoint: %w", err)
+	}
+	return c.UnmarshalJSON(b)
+}
+
+// shown returns the configuration as it may be shown.
+func (c EndpointConfig) shown() *plainEndpointConfig {
+	if c.URL != "" {
+		c.URL = redactURL(c.URL)
+	}
+	c.Headers = redactHeaders(c.Headers)
+	c.Logger = nil
+	return (*plainEndpointConfig)(&c)
+}
+
+// MarshalJSON encodes the configuration without its secrets: it is to be looked at,
+// not to be kept.
+func (c EndpointConfig) MarshalJSON() ([]byte, error) {
+	text := func(d time.Duration) durationText {
+		if d == 0 {
+			return nil
+		}
+		return durationText(fmt.Sprintf("%q", d))
+	}
+	return json.Marshal(configJSON{
+		plainEndpointConfig: c.shown(),
+		Timeout:             text(c.Timeout),
+		Backoff:             text(c.Backoff),
+		MaxBackoff:          text(c.MaxBackoff),
+	})
+}
+
+// MarshalYAML is MarshalJSON for YAML.
+func (c EndpointConfig) MarshalYAML() (any, error) { return *c.shown(), nil }
+
+// Format prints the configuration without its secrets, whatever the verb.
+func (c EndpointConfig) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), *c.shown())
+}
+
+// Format prints the configuration without its secrets, whatever the verb.
+func (c HTTPConfig) Format(f fmt.State, verb rune) {
+	c.Headers = redactHeaders(c.Headers)
+	fmt.Fprintf(f, fmt.FormatString(f, verb), plainHTTPConfig(c))
+}

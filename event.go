@@ -1,0 +1,247 @@
+package notifications
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// What a registry can report. Receivers must expect others: a server may write
+// actions of its own.
+const (
+	ActionPush   = "push"   // content was stored
+	ActionPull   = "pull"   // content was served
+	ActionMount  = "mount"  // a blob was taken over from another repository
+	ActionDelete = "delete" // a manifest, blob, tag or repository is gone
+	ActionRename = "rename" // a repository has a new name
+)
+
+// What an event is about, as Target.Type says it. Without it a delete would not
+// say what was deleted.
+const (
+	TypeManifest   = "manifest"
+	TypeBlob       = "blob"
+	TypeTag        = "tag"
+	TypeRepository = "repository"
+)
+
+// Event is one thing that happened in a registry.
+//
+// An Event is immutable from its first Write on: every sink shares it, and its
+// encoded form is made at most once. Use it by pointer. An Event that was
+// decoded keeps the bytes it came in as its encoding, fields that this package
+// does not know included.
+type Event struct {
+	// ID is unique and stays the same through every retry, restart and replay.
+	// NewEvent makes a UUIDv7 (RFC 9562). Receivers deduplicate on it.
+	ID string
+
+	// Timestamp is when it happened, on the registry's clock.
+	Timestamp time.Time
+
+	// Action is one of the Action constants, or a server's own.
+	Action string
+
+	// Target is what it happened to.
+	Target Target
+
+	// Request is the client's request that made it happen. Empty where there was
+	// none, as in a garbage collection.
+	Request RequestRecord
+
+	// Actor is who made it happen. Empty where the registry knows nobody.
+	Actor ActorRecord
+
+	// Source is the registry node on which it happened.
+	Source SourceRecord
+
+	once     sync.Once
+	encoding []byte
+	err      error
+}
+
+// Target is the content, tag or repository that an event is about. What does not
+// apply is empty and left out of the JSON.
+type Target struct {
+	// Type is one of the Type constants. Events of other senders may lack it.
+	Type string
+
+	// MediaType, Digest and Size (bytes) describe content that was pushed, pulled
+	// or mounted. A delete has at most the digest. On the wire the size comes
+	// twice, as size and as length, which is what older receivers read.
+	MediaType string
+	Digest    digest.Digest
+	Size      int64
+
+	// Repository is the name of the repository. A rename has the new name here.
+	Repository string
+
+	// FromRepository is where a blob was mounted from, or the old name of a
+	// renamed repository.
+	FromRepository string
+
+	// URL fetches the content by digest.
+	URL string
+
+	// Tag is set where the client named one.
+	Tag string
+
+	// References is what a manifest refers to, if the bridge includes it.
+	References []distribution.Descriptor
+
+	// The rest of an OCI descriptor (image-spec, descriptor.md), if known.
+	Annotations  map[string]string
+	ArtifactType string
+	Platform     *v1.Platform
+	URLs         []string
+	Data         []byte
+}
+
+// RequestRecord is the client's request.
+type RequestRecord struct {
+	// ID is made by the registry, one for each request.
+	ID string `json:"id"`
+
+	// Addr is the client's IP address and port, as the connection has it unless
+	// the bridge was told to trust a proxy.
+	Addr string `json:"addr,omitempty"`
+
+	// Host is the registry's name as the client sees it.
+	Host string `json:"host,omitempty"`
+
+	// Method is the HTTP method.
+	Method string `json:"method"`
+
+	// UserAgent is the client's own description of itself.
+	UserAgent string `json:"useragent"`
+}
+
+// ActorRecord is who made the request.
+type ActorRecord struct {
+	// Name is the user that the registry's access control verified.
+	Name string `json:"name,omitempty"`
+}
+
+// SourceRecord is the registry node that made the event. NewSource fills it.
+type SourceRecord struct {
+	// Addr is the node's own host and port, not the public name.
+	Addr string `json:"addr,omitempty"`
+
+	// InstanceID is new for each run of the node.
+	InstanceID string `json:"instanceID,omitempty"`
+}
+
+// NewEvent returns an event of this moment with a fresh ID. The caller fills in
+// the rest before the first Write.
+func NewEvent(action string) *Event {
+	return &Event{ID: newID(), Timestamp: time.Now().UTC().Round(0), Action: action}
+}
+
+// newID returns a UUIDv7. It panics where the system has no randomness left to
+// give, which the runtime itself does not survive either.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// eventJSON and targetJSON are the wire format, field for field in the order that
+// receivers have always seen.
+type (
+	eventJSON struct {
+		ID        string        `json:"id,omitempty"`
+		Timestamp time.Time     `json:"timestamp"`
+		Action    string        `json:"action,omitempty"`
+		Target    targetJSON    `json:"target"`
+		Request   RequestRecord `json:"request"`
+		Actor     ActorRecord   `json:"actor"`
+		Source    SourceRecord  `json:"source"`
+	}
+
+	targetJSON struct {
+		Type           string                    `json:"type,omitempty"`
+		MediaType      string                    `json:"mediaType,omitempty"`
+		Digest         digest.Digest             `json:"digest,omitempty"`
+		Size           int64                     `json:"size,omitempty"`
+		Length         int64                     `json:"length,omitempty"`
+		Repository     string                    `json:"repository,omitempty"`
+		FromRepository string                    `json:"fromRepository,omitempty"`
+		URL            string                    `json:"url,omitempty"`
+		Tag            string                    `json:"tag,omitempty"`
+		References     []distribution.Descriptor `json:"references,omitempty"`
+		Annotations    map[string]string         `json:"annotations,omitempty"`
+		ArtifactType   string                    `json:"artifactType,omitempty"`
+		Platform       *v1.Platform              `json:"platform,omitempty"`
+		URLs           []string                  `json:"urls,omitempty"`
+		Data           []byte                    `json:"data,omitempty"`
+	}
+)
+
+// encoded returns the event's JSON, which is made by the first call and shared
+// by all. Nobody may change it.
+func (e *Event) encoded() ([]byte, error) {
+	e.once.Do(func() {
+		t := &e.Target
+		e.encoding, e.err = json.Marshal(eventJSON{
+			ID: e.ID, Timestamp: e.Timestamp, Action: e.Action,
+			Target: targetJSON{
+				Type: t.Type, MediaType: t.MediaType, Digest: t.Digest, Size: t.Size, Length: t.Size,
+				Repository: t.Repository, FromRepository: t.FromRepository, URL: t.URL, Tag: t.Tag,
+				References: t.References, Annotations: t.Annotations, ArtifactType: t.ArtifactType,
+				Platform: t.Platform, URLs: t.URLs, Data: t.Data,
+			},
+			Request: e.Request, Actor: e.Actor, Source: e.Source,
+		})
+	})
+	return e.encoding, e.err
+}
+
+// MarshalJSON returns the event in the wire format. It fixes the event's
+// encoding: later changes to its fields do not show.
+func (e *Event) MarshalJSON() ([]byte, error) { return e.encoded() }
+
+// UnmarshalJSON reads an event and keeps the bytes it came in. Fields that this
+// package does not know are kept in these bytes alone.
+func (e *Event) UnmarshalJSON(b []byte) error {
+	var w eventJSON
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+
+	e.ID, e.Timestamp, e.Action = w.ID, w.Timestamp, w.Action
+	e.Request, e.Actor, e.Source = w.Request, w.Actor, w.Source
+	e.Target = Target{
+		Type: w.Target.Type, MediaType: w.Target.MediaType, Digest: w.Target.Digest, Size: w.Target.Size,
+		Repository: w.Target.Repository, FromRepository: w.Target.FromRepository, URL: w.Target.URL, Tag: w.Target.Tag,
+		References: w.Target.References, Annotations: w.Target.Annotations, ArtifactType: w.Target.ArtifactType,
+		Platform: w.Target.Platform, URLs: w.Target.URLs, Data: w.Target.Data,
+	}
+	if e.Target.Size == 0 {
+		e.Target.Size = w.Target.Length
+	}
+
+	e.once, e.err = sync.Once{}, nil
+	e.once.Do(func() { e.encoding = append([]byte(nil), b...) })
+	return nil
+}
+
+// ErrNilEvent is returned by the Write of every sink for a block with a nil event
+// in it. Nothing of such a block is taken.
+var ErrNilEvent = errors.New("notifications: nil event")
+
+// validate refuses what no sink could ever take, before any of it is taken.
+func validate(events []*Event) error {
+	for i, e := range events {
+		if e == nil {
+			return fmt.Errorf("%w: number %d of %d", ErrNilEvent, i+1, len(events))
+		}
+		if year := e.Timestamp.Year(); year < 0 || year > 9999 {
+			// RFC 3339 has four digits for the year.
+			return fmt.Errorf("notifications: event %q: timestamp: year %d: allowed are 0 to 9999", e.ID, year)
+		}
+	}
+	return nil
+}

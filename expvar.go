@@ -1,0 +1,167 @@
+package notifications
+
+import (
+	"encoding/json"
+	"expvar"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// published is the list of endpoints that expvar shows under registry →
+// notifications → endpoints, where operators' dashboards look for it.
+var published publishedEndpoints
+
+type publishedEndpoints struct {
+	mu        sync.Mutex // guards the rest
+	endpoints []*Endpoint
+	others    expvar.Var // the list that somebody else had put there
+}
+
+func (p *publishedEndpoints) add(e *Endpoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.endpoints = append(p.endpoints, e)
+	p.publish()
+}
+
+func (p *publishedEndpoints) remove(e *Endpoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.endpoints, e); i >= 0 {
+		p.endpoints = slices.Delete(p.endpoints, i, i+1)
+	}
+}
+
+// publish puts this list in its place. A stock distribution server has a list of
+// its own there, and which of the two comes first depends on the order of imports;
+// so this is done with each new endpoint, and never hides what was there. The
+// caller holds the lock.
+func (p *publishedEndpoints) publish() {
+	m := notificationsMap()
+	if m == nil {
+		return
+	}
+	if there := m.Get("endpoints"); there != expvar.Var(p) {
+		p.others = there
+		m.Set("endpoints", p)
+	}
+}
+
+// rejected counts the events that were lost by all bridges of the process.
+var rejected expvar.Int
+
+// publishRejected shows rejected next to the endpoints.
+func (p *publishedEndpoints) publishRejected() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := notificationsMap(); m != nil && m.Get("rejected") == nil {
+		m.Set("rejected", &rejected)
+	}
+}
+
+// notificationsMap returns the expvar map registry → notifications, or nil if
+// something else has that name.
+func notificationsMap() *expvar.Map {
+	registry := expvarMap("registry", expvar.Get, expvar.Publish)
+	if registry == nil {
+		return nil
+	}
+	return expvarMap("notifications", registry.Get, registry.Set)
+}
+
+// expvarMap returns the named map, which it makes if there is nothing of that name.
+// Something else of that name is not ours to replace.
+func expvarMap(name string, get func(string) expvar.Var, set func(string, expvar.Var)) *expvar.Map {
+	v := get(name)
+	if v == nil {
+		m := new(expvar.Map).Init()
+		set(name, m)
+		return m
+	}
+	m, _ := v.(*expvar.Map)
+	return m
+}
+
+// String returns the list as JSON, which is what an expvar.Var does.
+func (p *publishedEndpoints) String() string {
+	p.mu.Lock()
+	endpoints, others := slices.Clone(p.endpoints), p.others
+	p.mu.Unlock()
+
+	list := []json.RawMessage{}
+	if others != nil {
+		// What is not a list cannot be extended: better ours alone than nothing.
+		_ = json.Unmarshal([]byte(others.String()), &list)
+	}
+	for _, e := range endpoints {
+		if b, err := json.Marshal(e.expvar()); err == nil {
+			list = append(list, b)
+		}
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		return "[]"
+	}
+	return string(b)
+}
+
+// endpointExpvar is one endpoint as dashboards know it. The names without tags are
+// theirs.
+type endpointExpvar struct {
+	Name string `json:"name"`
+	URL  string `json:"url"`
+
+	Headers           http.Header
+	Timeout           time.Duration
+	Threshold         int
+	Backoff           time.Duration
+	MaxBackoff        time.Duration
+	IgnoredMediaTypes []string
+	Only              Rules
+	Ignore            Rules
+	MediaType         string
+	MaxEvents         int
+	MaxBytes          int
+
+	Metrics metricsExpvar
+}
+
+// metricsExpvar has some counts twice: under the names that dashboards know, and
+// under those of the sum that always adds up.
+type metricsExpvar struct {
+	Pending   uint64
+	Events    uint64
+	Successes uint64
+	Failures  uint64
+	Errors    uint64
+	Statuses  map[string]uint64
+
+	Accepted     uint64
+	Delivered    uint64
+	Filtered     uint64
+	DeadLettered uint64
+	Dropped      map[string]uint64
+	Rejected     uint64
+	State        State
+}
+
+func (e *Endpoint) expvar() endpointExpvar {
+	m, retry, post := e.Metrics(), e.retry.gate.config, e.config.http()
+	_ = post.setDefaults() // was checked when the endpoint was made
+	return endpointExpvar{
+		Name: e.name, URL: e.target.String(),
+		Headers: redactHeaders(post.Headers), Timeout: post.Timeout,
+		Threshold: retry.Threshold, Backoff: retry.Backoff, MaxBackoff: retry.MaxBackoff,
+		IgnoredMediaTypes: e.config.IgnoredMediaTypes, Only: e.config.Only, Ignore: e.config.Ignore,
+		MediaType: post.MediaType, MaxEvents: post.MaxEvents, MaxBytes: post.MaxBytes,
+		Metrics: metricsExpvar{
+			Pending: m.Pending, Events: m.Accepted, Successes: m.Delivered,
+			Failures: m.Failures, Errors: m.Errors, Statuses: m.Statuses,
+			Accepted: m.Accepted, Delivered: m.Delivered, Filtered: m.Filtered,
+			DeadLettered: m.DeadLettered, Dropped: m.Dropped, Rejected: m.Rejected,
+			State: m.State,
+		},
+	}
+}

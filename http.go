@@ -1,0 +1,353 @@
+package notifications
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// FailureKind says what can be done about a failed delivery.
+type FailureKind int
+
+const (
+	// Transient failures pass: no answer, 408, 425, 429, 5xx except 501, and a
+	// redirect, which is not followed because that can turn the POST into an empty
+	// GET.
+	Transient FailureKind = iota
+
+	// Misconfigured is what an operator can mend: 401, 403, 404, other statuses of
+	// the client's making, or a TLS handshake that failed.
+	Misconfigured
+
+	// Refused means that the receiver does not want this content: 400, 413, 415,
+	// 422, 501.
+	Refused
+
+	// Gone means that there is no receiver any more: 410.
+	Gone
+)
+
+func (k FailureKind) String() string {
+	switch k {
+	case Transient:
+		return "transient"
+	case Misconfigured:
+		return "misconfigured"
+	case Refused:
+		return "refused"
+	case Gone:
+		return "gone"
+	}
+	return "FailureKind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// DeliveryError is why a receiver did not accept an envelope. It holds nothing
+// secret.
+type DeliveryError struct {
+	// Kind says how to go on.
+	Kind FailureKind
+	// Status is the HTTP status, or zero if there was no answer.
+	Status int
+	// RetryAfter is how long the receiver wants to be left alone (RFC 9110, 10.2.3),
+	// at most MaxRetryAfter. Zero: it did not say.
+	RetryAfter time.Duration
+	// Err is why there was no answer, else nil.
+	Err error
+}
+
+func (e *DeliveryError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("notifications: no answer from the receiver: %v", e.Err)
+	}
+	return fmt.Sprintf("notifications: the receiver answered %s", statusLine(e.Status))
+}
+
+func (e *DeliveryError) Unwrap() error { return e.Err }
+
+// MaxRetryAfter is the longest Retry-After that is obeyed: a receiver cannot put
+// an endpoint off for ever.
+const MaxRetryAfter = time.Hour
+
+// HTTPConfig is the configuration of an HTTP sink. The zero value has the defaults.
+type HTTPConfig struct {
+	// Headers are set on every request, in place of what would be there otherwise,
+	// Content-Type and User-Agent included. Host is honoured.
+	Headers http.Header
+
+	// Timeout bounds one attempt, from dialling to the end of the answer. Zero means
+	// 15s.
+	Timeout time.Duration
+
+	// MediaType is the Content-Type. Empty means MediaTypeV2; receivers made for
+	// distribution 2.x may need MediaTypeV1.
+	MediaType string
+
+	// MaxEvents is how many events one envelope has at most. Zero means 1024, which
+	// is also the most; 1 is for receivers that read only the first.
+	MaxEvents int
+
+	// MaxBytes is how large one envelope gets, as long as it has more than one event.
+	// Zero means 1 MiB.
+	MaxBytes int
+}
+
+func (c *HTTPConfig) setDefaults() error {
+	if err := notNegative("timeout", c.Timeout); err != nil {
+		return err
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 15 * time.Second
+	}
+
+	if c.MediaType == "" {
+		c.MediaType = MediaTypeV2
+	}
+	if c.MediaType != MediaTypeV1 && c.MediaType != MediaTypeV2 {
+		return fmt.Errorf("mediatype: %.100q: allowed are %s and %s", c.MediaType, MediaTypeV2, MediaTypeV1)
+	}
+
+	if c.MaxEvents < 0 || c.MaxEvents > maxBlock {
+		return fmt.Errorf("maxevents: %d: allowed are zero, for the default, to %d", c.MaxEvents, maxBlock)
+	}
+	if c.MaxEvents == 0 {
+		c.MaxEvents = maxBlock
+	}
+	if c.MaxBytes < 0 {
+		return fmt.Errorf("maxbytes: %d: allowed are zero, for the default, and above", c.MaxBytes)
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 1 << 20
+	}
+	return checkHeaders(c.Headers)
+}
+
+// httpSink posts one envelope and says in one error what came of it.
+type httpSink struct {
+	target  *target
+	config  *HTTPConfig // behind a pointer: its headers are secrets
+	client  *http.Client
+	account *account // told of each attempt; may be nil
+	door    *intake
+}
+
+var (
+	_ Sink      = (*httpSink)(nil)
+	_ Deliverer = (*httpSink)(nil)
+)
+
+// NewHTTPSink returns a Sink that posts events to a webhook, once. The error is
+// ErrSinkClosed, or a *DeliveryError. It has a client, and so connections, of its
+// own, which Close closes.
+func NewHTTPSink(url string, config HTTPConfig) (Sink, error) {
+	s, err := newHTTPSink(url, config, nil)
+	if err != nil {
+		return nil, fmt.Errorf("notifications: http sink: %w", err)
+	}
+	return s, nil
+}
+
+func newHTTPSink(rawURL string, config HTTPConfig, account *account) (*httpSink, error) {
+	if err := config.setDefaults(); err != nil {
+		return nil, err
+	}
+	target, err := newTarget(rawURL, config.Headers)
+	if err != nil {
+		return nil, err
+	}
+	return &httpSink{
+		target:  target,
+		config:  &config,
+		client:  newClient(config.Timeout),
+		account: account,
+		door:    newIntake(),
+	}, nil
+}
+
+// newClient returns a client that shares nothing with the rest of the process. It
+// keeps as many idle connections as it ever has requests in flight.
+func newClient(timeout time.Duration) *http.Client {
+	return &http.Client{
+		Timeout: timeout,
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: timeout,
+			ForceAttemptHTTP2:   true,
+			MaxIdleConnsPerHost: 16,
+			IdleConnTimeout:     90 * time.Second,
+			// An endless header is as bad as an endless body.
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (s *httpSink) Write(ctx context.Context, events ...*Event) error {
+	if len(events) == 0 {
+		return s.door.run(ctx, func(context.Context) error { return nil })
+	}
+	_, err := deliverAll(ctx, s, events)
+	return err
+}
+
+func (s *httpSink) Deliver(ctx context.Context, events ...*Event) (int, error) {
+	out, err := s.deliver(ctx, events)
+	return out.settled(), err
+}
+
+// deliver posts one envelope with as many of the events as fit.
+func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
+	err = s.door.run(ctx, func(ctx context.Context) error {
+		if err := validate(events); err != nil || len(events) == 0 {
+			return err
+		}
+		body, n, err := appendEnvelope(nil, events, s.config.MaxEvents, s.config.MaxBytes)
+		if err != nil {
+			return err
+		}
+		if err := s.post(ctx, body); err != nil {
+			return err
+		}
+		out.delivered = n
+		return nil
+	})
+	return out, err
+}
+
+func (s *httpSink) post(ctx context.Context, body []byte) error {
+	resp, err := s.client.Do(s.request(ctx, body))
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // it was us, not the receiver
+		}
+		s.attempted(0)
+		return &DeliveryError{Kind: kindOf(err), Err: s.target.clean(err)}
+	}
+	defer resp.Body.Close()
+	s.attempted(resp.StatusCode)
+
+	// What is read to its end leaves a connection that can be used again; an endless
+	// body is not worth one.
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+
+	if resp.StatusCode/100 == 2 {
+		return nil
+	}
+	return &DeliveryError{
+		Kind:       kindOfStatus(resp.StatusCode),
+		Status:     resp.StatusCode,
+		RetryAfter: retryAfter(resp, time.Now()),
+	}
+}
+
+// maxAnswer is how much of an answer's body is read, in bytes.
+const maxAnswer = 64 << 10
+
+func (s *httpSink) request(ctx context.Context, body []byte) *http.Request {
+	t := s.target
+	r := &http.Request{
+		Method:        http.MethodPost,
+		URL:           t.url,
+		Host:          t.host,
+		Header:        make(http.Header, len(t.headers)+1),
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		// Without it the transport could not send again what a connection that was
+		// closed while idle did not take.
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}
+	r.Header["Content-Type"] = []string{s.config.MediaType}
+	for name, values := range t.headers {
+		r.Header[name] = values
+	}
+	// A POST is not repeated on a connection that broke, unless it says that this is
+	// harmless. It is: receivers deduplicate. The empty key sends no header.
+	r.Header["Idempotency-Key"] = nil
+	return r.WithContext(ctx)
+}
+
+func (s *httpSink) attempted(status int) {
+	if s.account == nil {
+		return
+	}
+	if status == 0 {
+		s.account.attempted("", false)
+		return
+	}
+	s.account.attempted(statusLine(status), status/100 == 2)
+}
+
+func (s *httpSink) Close(ctx context.Context) error {
+	return s.door.close(ctx, func(context.Context) error {
+		s.client.CloseIdleConnections()
+		return nil
+	})
+}
+
+func (s *httpSink) maxEvents() int { return s.config.MaxEvents }
+
+// statusLine is made from the number alone: the receiver's own words could be
+// anything, and different every time.
+func statusLine(status int) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+}
+
+func kindOfStatus(status int) FailureKind {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return Transient
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		http.StatusUnprocessableEntity, http.StatusNotImplemented:
+		return Refused
+	case http.StatusGone:
+		return Gone
+	}
+	if status/100 == 4 {
+		return Misconfigured
+	}
+	return Transient
+}
+
+func kindOf(err error) FailureKind {
+	var (
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		op           *net.OpError
+	)
+	switch {
+	case errors.As(err, &verification), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return Misconfigured
+	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+		return Misconfigured // what crypto/tls calls an alert, the other side's or ours
+	}
+	return Transient
+}
+
+// retryAfter reads both forms of the header: seconds, or a date.
+func retryAfter(resp *http.Response, now time.Time) time.Duration {
+	v := strings.TrimSpace(resp.Header.Get("Retry-After"))
+	if v == "" {
+		return 0
+	}
+	if digits := strings.Trim(v, "0123456789"); digits == "" {
+		seconds, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || seconds > int64(MaxRetryAfter/time.Second) {
+			return MaxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	return min(max(0, date.Sub(now)), MaxRetryAfter)
+}

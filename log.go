@@ -1,0 +1,49 @@
+package notifications
+
+import (
+	"context"
+)
+
+// Log is where a Hub keeps its events: in order, until every cursor is past them.
+// Whoever wants a hub on something new writes a Log and gives it to NewHub.
+//
+// All methods may be called at once from several goroutines.
+type Log interface {
+	// Append puts a block at the end, all of it or none. It may block until ctx ends.
+	// After Close it returns ErrSinkClosed.
+	Append(ctx context.Context, events ...*Event) error
+
+	// Cursor returns the named sink's place in the log: where it was, if the log
+	// remembers the name, and otherwise the end. The Hub has one cursor for each name
+	// at a time.
+	Cursor(name string) (Cursor, error)
+
+	// Forget drops the named cursor and what the log keeps for it alone. The Hub no
+	// longer calls Next on it, and closes it next.
+	Forget(name string) error
+
+	// Close stops intake. Each Next then returns what the log wants delivered before
+	// it ends (a log in memory: everything; a durable one, which can go on at the next
+	// start: nothing more) and after that io.EOF.
+	Close() error
+}
+
+// Cursor is the place of one sink in a Log. Next is called by one goroutine at a
+// time; so are Settle, Lag and Close, which do not block.
+type Cursor interface {
+	// Next fills block with the events behind those that it returned before, and
+	// returns how many there are: at least one, waiting for it until ctx ends.
+	Next(ctx context.Context, block []*Event) (n int, err error)
+
+	// Settle moves the cursor past the next n events that Next has returned. It is
+	// what a durable log remembers.
+	Settle(n int)
+
+	// Lag returns how many events this cursor was given ever, and how many of these
+	// it is not past, at one moment. It may be called after Close, and then no longer
+	// counts as pending what was lost with the cursor.
+	Lag() (accepted, pending uint64)
+
+	// Close gives the cursor up. A log in memory loses what was pending.
+	Close() error
+}

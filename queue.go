@@ -1,0 +1,48 @@
+package notifications
+
+import (
+	"context"
+	"errors"
+)
+
+// eventQueue is a hub in memory with one sink.
+type eventQueue struct {
+	hub  *Hub
+	name string
+}
+
+var _ Sink = (*eventQueue)(nil)
+
+// NewQueue returns a Sink that takes events without waiting and passes them on to
+// sink in the background, in order and again and again until sink takes them. Its
+// Close delivers what it holds until the context ends, and closes sink. Once sink
+// says ErrSinkClosed, so does the queue.
+//
+// What a Broadcaster does for many sinks, with one copy of each event, a queue does
+// for one.
+func NewQueue(sink Sink, config HubConfig) (Sink, error) {
+	if sink == nil {
+		return nil, errors.New("notifications: queue: sink: nil")
+	}
+	return newQueue("queue", sink, config)
+}
+
+func newQueue(name string, sink Sink, config HubConfig) (*eventQueue, error) {
+	h, err := NewHub(newMemoryLog(), config)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Add(name, sink); err != nil {
+		return nil, err
+	}
+	return &eventQueue{hub: h, name: name}, nil
+}
+
+func (q *eventQueue) Write(ctx context.Context, events ...*Event) error {
+	if !q.hub.has(q.name) {
+		return ErrSinkClosed // or the events would wait for nobody
+	}
+	return q.hub.Write(ctx, events...)
+}
+
+func (q *eventQueue) Close(ctx context.Context) error { return q.hub.Close(ctx) }

@@ -1,0 +1,56 @@
+package notifications
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// redacted stands for what must not be seen.
+const redacted = "[redacted]"
+
+// redactURL returns a URL as it may be shown: no user, no password, no query.
+// Nothing at all is shown of what is not a URL.
+func redactURL(raw string) string {
+	if raw == "" {
+		return `""`
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Opaque != "" || u.Host == "" {
+		return redacted
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	if u.User != nil {
+		shown.User = url.User("redacted")
+	}
+	if u.RawQuery != "" {
+		shown.RawQuery = "redacted"
+	}
+	return shown.String()
+}
+
+// redactHeaders returns headers as they may be shown: the names.
+func redactHeaders(h http.Header) http.Header {
+	if h == nil {
+		return nil
+	}
+	shown := make(http.Header, len(h))
+	for name, values := range h {
+		for range values {
+			shown[name] = append(shown[name], redacted)
+		}
+	}
+	return shown
+}
+
+// replacer takes secrets out of a text. Those of one or two letters stay: a text
+// without any a is of no use, and says that there was one.
+func replacer(secrets []string) *strings.Replacer {
+	var pairs []string
+	for _, s := range secrets {
+		if len(s) > 2 {
+			pairs = append(pairs, s, redacted)
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}

@@ -1,0 +1,100 @@
+package notifications
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrSinkClosed is what Write returns after Close, wrapped or not: use errors.Is.
+// A sink that returns it to a hub leaves the hub.
+var ErrSinkClosed = errors.New("notifications: sink closed")
+
+// Sink takes events away. A hub is one, an Endpoint is one, and so is whatever a
+// program brings along; sinktest proves that it keeps this contract.
+//
+// All methods may be called at once from several goroutines.
+type Sink interface {
+	// Write takes a block of events, in order. It returns nil when all of them were
+	// taken. After an error the caller may give the block again; what had been taken
+	// then comes twice, with the same ID.
+	//
+	// Write may block, and returns an error once ctx ends. The slice is the caller's
+	// again when Write returns; the events belong to everybody and are never
+	// changed. A nil event is an error (ErrNilEvent), as is any call after Close
+	// (ErrSinkClosed). No events is no error.
+	Write(ctx context.Context, events ...*Event) error
+
+	// Close stops intake at once, lets what was taken go out until ctx ends, then
+	// stops and reports what was left. A second Close returns the first's result.
+	Close(ctx context.Context) error
+}
+
+// Deliverer is a Sink that can say how far it got. A hub prefers Deliver to Write.
+type Deliverer interface {
+	// Deliver is Write, and returns how many events, counted from the front, are
+	// settled for good: accepted by the receiver, filtered out, or in the dead
+	// letters. Fewer than all of them without an error means that the rest is to be
+	// given in the next call, at once.
+	Deliver(ctx context.Context, events ...*Event) (settled int, err error)
+}
+
+// outcome says how the settled events at the front of a block were settled.
+type outcome struct {
+	delivered    int
+	filtered     int
+	deadLettered int
+}
+
+func (o outcome) settled() int { return o.delivered + o.filtered + o.deadLettered }
+
+func (o *outcome) add(p outcome) {
+	o.delivered += p.delivered
+	o.filtered += p.filtered
+	o.deadLettered += p.deadLettered
+}
+
+// deliverer is Deliverer for the sinks of this package, which tell the outcomes
+// apart.
+type deliverer interface {
+	deliver(ctx context.Context, events []*Event) (outcome, error)
+}
+
+var errBadSettled = errors.New("notifications: sink says that it settled a number of events that it was not given")
+
+// deliver hands a block to a sink in the best way that the sink has.
+func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
+	switch s := sink.(type) {
+	case deliverer:
+		return s.deliver(ctx, events)
+	case Deliverer:
+		n, err := s.Deliver(ctx, events...)
+		if n < 0 || n > len(events) {
+			return outcome{}, errors.Join(fmt.Errorf("%w: %d of %d", errBadSettled, n, len(events)), err)
+		}
+		return outcome{delivered: n}, err
+	default:
+		if err := sink.Write(ctx, events...); err != nil {
+			return outcome{}, err
+		}
+		return outcome{delivered: len(events)}, nil
+	}
+}
+
+var errNoProgress = errors.New("notifications: sink settled nothing and gave no error")
+
+// deliverAll delivers until the whole block is settled or there is an error. It is
+// Write for a sink that has deliver.
+func deliverAll(ctx context.Context, d deliverer, events []*Event) (total outcome, err error) {
+	for total.settled() < len(events) {
+		out, err := d.deliver(ctx, events[total.settled():])
+		total.add(out)
+		if err != nil {
+			return total, err
+		}
+		if out.settled() == 0 {
+			return total, errNoProgress
+		}
+	}
+	return total, nil
+}

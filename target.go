@@ -1,0 +1,99 @@
+package notifications
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// target is where an HTTP sink posts to and what it says besides the events. All
+// of it may be secret, so it is only ever held by pointer, where %+v does not
+// follow, and String is what may be shown.
+type target struct {
+	url     *url.URL // without the user
+	host    string
+	headers http.Header // canonical names
+	secrets *strings.Replacer
+	shown   string
+}
+
+func newTarget(rawURL string, headers http.Header) (*target, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		// Even the reason why it does not parse can have a piece of the password in it.
+		return nil, fmt.Errorf("url: %s: allowed is http:// or https://, a host and a path", redactURL(rawURL))
+	}
+
+	t := &target{headers: make(http.Header, len(headers)), shown: redactURL(rawURL)}
+	var secrets []string
+	for name, values := range headers {
+		name = http.CanonicalHeaderKey(name)
+		if _, twice := t.headers[name]; twice {
+			return nil, fmt.Errorf("headers: %q: is there twice: allowed is one list of values", name)
+		}
+		t.headers[name] = append([]string(nil), values...)
+		secrets = append(secrets, values...)
+	}
+	t.host = t.headers.Get("Host")
+	delete(t.headers, "Host")
+
+	if u.User != nil {
+		if t.headers["Authorization"] != nil {
+			return nil, fmt.Errorf("url: %s: has a user, and headers has Authorization: allowed is one of them", t.shown)
+		}
+		r := http.Request{Header: t.headers}
+		password, _ := u.User.Password()
+		r.SetBasicAuth(u.User.Username(), password)
+		secrets = append(secrets, password, u.User.String(), t.headers.Get("Authorization"))
+	}
+	secrets = append(secrets, u.RawQuery, rawURL)
+	for _, values := range u.Query() {
+		secrets = append(secrets, values...)
+	}
+
+	t.url = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+	t.secrets = replacer(secrets)
+	return t, nil
+}
+
+func (t *target) String() string { return t.shown }
+
+// clean takes the URL, which net/http puts in front, out of an error, and what a
+// receiver may have made of our secrets.
+func (t *target) clean(err error) error {
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err
+	}
+	if text := t.secrets.Replace(err.Error()); text != err.Error() {
+		return errors.New(text)
+	}
+	return err
+}
+
+// checkHeaders refuses what net/http would refuse at every attempt (RFC 9110, 5.1
+// and 5.5), and what would break the message's framing.
+func checkHeaders(h http.Header) error {
+	for name, values := range h {
+		switch http.CanonicalHeaderKey(name) {
+		case "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade":
+			return fmt.Errorf("headers: %q: is set by the transport: allowed are headers of the request's own", name)
+		}
+		if name == "" || strings.ContainsFunc(name, notToken) {
+			return fmt.Errorf("headers: %q: is not a header name: allowed are letters, digits and !#$%%&'*+-.^_`|~", name)
+		}
+		for i, v := range values {
+			if strings.ContainsFunc(v, control) {
+				return fmt.Errorf("headers: %s[%d]: has a control character: allowed are visible characters, spaces and tabs", name, i)
+			}
+		}
+	}
+	return nil
+}
+
+func notToken(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+}
+
+func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

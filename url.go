@@ -1,0 +1,59 @@
+package notifications
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+// URLBuilder makes the URLs by which a receiver fetches what an event is about.
+// What distribution's own API package has for it fits.
+type URLBuilder interface {
+	// BuildManifestURL returns the URL of a manifest by tag or digest.
+	BuildManifestURL(ref reference.Named) (string, error)
+	// BuildBlobURL returns the URL of a blob.
+	BuildBlobURL(ref reference.Canonical) (string, error)
+}
+
+// NewURLBuilder returns a URLBuilder for a registry whose clients find it at root,
+// as "https://registry.example.org" or, below a prefix, "https://example.org/hub".
+func NewURLBuilder(root string) (URLBuilder, error) {
+	u, err := url.Parse(root)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
+		return nil, fmt.Errorf("notifications: root URL: %s: allowed is http:// or https://, a host and a path, without user or query", redactURL(root))
+	}
+	return urlBuilder(u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/")), nil
+}
+
+// urlBuilder is the URL that "/v2/" follows.
+type urlBuilder string
+
+// urlsOf returns a builder for the URL by which the client itself found us.
+func (p proxies) urlsOf(r *http.Request) urlBuilder {
+	prefix, _, found := strings.Cut(r.URL.EscapedPath(), "/v2/")
+	if !found {
+		prefix = ""
+	}
+	return urlBuilder(p.scheme(r) + "://" + p.host(r) + prefix)
+}
+
+func (b urlBuilder) BuildManifestURL(ref reference.Named) (string, error) {
+	switch ref := ref.(type) {
+	case reference.Canonical:
+		return b.join(ref.Name(), "manifests", ref.Digest().String()), nil
+	case reference.NamedTagged:
+		return b.join(ref.Name(), "manifests", ref.Tag()), nil
+	}
+	return "", fmt.Errorf("notifications: manifest URL: %q: allowed is a name with a tag or digest", ref)
+}
+
+func (b urlBuilder) BuildBlobURL(ref reference.Canonical) (string, error) {
+	return b.join(ref.Name(), "blobs", ref.Digest().String()), nil
+}
+
+func (b urlBuilder) join(repository, kind, version string) string {
+	return string(b) + "/v2/" + repository + "/" + kind + "/" + version
+}
