@@ -21,7 +21,7 @@ func (b *backoff) next() time.Duration {
 	if ceiling < b.max {
 		b.failures++ // not for ever: at the ceiling the count means nothing more
 	}
-	return 1 + rand.N(ceiling)
+	return ceiling - rand.N(ceiling) // above zero
 }
 
 // ceiling doubles step by step, because a shift by the number of failures
