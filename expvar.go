@@ -90,7 +90,7 @@ func (p *publishedEndpoints) String() string {
 	endpoints, others := slices.Clone(p.endpoints), p.others
 	p.mu.Unlock()
 
-	list := []json.RawMessage{}
+	var list []json.RawMessage
 	if others != nil {
 		// What is not a list cannot be extended: better ours alone than nothing.
 		_ = json.Unmarshal([]byte(others.String()), &list)
@@ -100,11 +100,10 @@ func (p *publishedEndpoints) String() string {
 			list = append(list, b)
 		}
 	}
-	b, err := json.Marshal(list)
-	if err != nil {
-		return "[]"
+	if b, err := json.Marshal(list); err == nil && list != nil {
+		return string(b)
 	}
-	return string(b)
+	return "[]"
 }
 
 // endpointExpvar is one endpoint as dashboards know it. The names without tags are

@@ -140,7 +140,7 @@ func (f *Fake) Closed() bool {
 }
 
 // Wait waits until n events were taken, and fails the test if that takes longer
-// than half a minute.
+// than a minute.
 func (f *Fake) Wait(t testing.TB, n int) []*notifications.Event {
 	t.Helper()
 	events := f.Events()
@@ -151,7 +151,7 @@ func (f *Fake) Wait(t testing.TB, n int) []*notifications.Event {
 }
 
 // WaitBusy waits until a call of Write is under way, and fails the test if that
-// takes longer than half a minute.
+// takes longer than a minute.
 func (f *Fake) WaitBusy(t testing.TB) {
 	t.Helper()
 	if !f.until(func() bool { return f.writing > 0 }) {

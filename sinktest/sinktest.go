@@ -29,7 +29,7 @@ import (
 
 // patience is how long something may take that should happen at once: long enough
 // for a slow machine, short enough for a test run.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 const pollEvery = time.Millisecond
 
@@ -111,7 +111,7 @@ func Conserved(m notifications.Metrics) error {
 }
 
 // Eventually waits until ok returns true, and fails the test if that takes longer
-// than half a minute.
+// than a minute.
 func Eventually(t testing.TB, ok func() bool, what string, args ...any) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(pollEvery) {

@@ -1,0 +1,70 @@
+// Package notifications tells webhooks, and anything else, what happens in a
+// container registry: pushes, pulls, mounts and deletes.
+//
+// A registry server puts it together once and decorates its repositories:
+//
+//	endpoint, err := notifications.NewEndpoint("ci", "https://ci.example.org/hook", notifications.EndpointConfig{})
+//	…
+//	hub, err := notifications.NewBroadcaster(notifications.HubConfig{})
+//	…
+//	err = hub.Add(endpoint.Name(), endpoint)
+//	…
+//	bridge, err := notifications.NewBridge(hub, notifications.BridgeConfig{Source: source})
+//	…
+//	repo, remover = notifications.Listen(repo, remover, bridge) // for each request
+//	…
+//	err = hub.Close(ctx) // at the end: delivers what is pending, until ctx ends
+//
+// # The picture
+//
+//	   SOURCES                    HUB                      SINKS
+//	   make events        hold and fan out         take events away
+//
+//	 distribution ─ Listen ─┐
+//	   Repository           │   Broadcaster (memory)     ┌─ Endpoint  filter → retry → http ──► webhook
+//	                        ├─►    or                  ──┼─ Endpoint  …
+//	 your own registry ─────┘   your own Log (NewHub)    └─ your own Sink
+//	   Bridge
+//
+// A source makes an [Event] of something that happened. A hub holds events and hands
+// them to every sink. A [Sink] takes a block of events. A hub is a sink too, so a
+// source never knows which hub it writes to.
+//
+// Every hub is a log with a cursor for each sink: for each sink a worker takes the
+// next block from its cursor, delivers it, and moves the cursor. [Broadcaster] has
+// its [Log] in memory, and whoever writes another Log gets a hub from [NewHub].
+//
+// # What is guaranteed
+//
+// Order. Each sink sees the events of a hub in the order in which they were written,
+// retries included. A retry is the same block again.
+//
+// Loss. An event that a hub has accepted (Write returned nil) is delivered at least
+// once, as long as that hub's log lives: for a Broadcaster, the process. What does
+// get lost, at Close or when a sink is removed, is counted by reason. For every sink,
+// at every moment, [Metrics] adds up: accepted = delivered + pending + filtered +
+// dead-lettered + dropped. Receivers that must not act twice deduplicate on
+// Event.ID, which stays the same through every retry.
+//
+// Waiting. No sink waits for another, and no source for a sink. A client of the
+// registry waits at most BridgeConfig.DispatchTimeout, and no failure here fails its
+// push or pull.
+//
+// Retries. An [Endpoint] retries what can pass, with exponential backoff and full
+// jitter, obeys Retry-After, tries at a slow pace what an operator has to mend, and
+// stops where the receiver says that it is gone. It never follows a redirect.
+//
+// Shutdown. Close stops intake at once, delivers until its context ends, cancels what
+// is under way, and says how much was left and for whom. It comes back within a
+// quarter of a second after its context ended, whatever a receiver does.
+//
+// Secrets. Header values, and a URL's user, password and query, are in no log, error
+// or metric, nor in what fmt prints.
+//
+// # Beside it
+//
+// Package sinktest has a fake sink for tests, and the conformance suites for sinks
+// and hubs of one's own. Module middleware is the plug-in for a stock distribution
+// server. Endpoints are shown in expvar under registry → notifications → endpoints,
+// where operators' dashboards look for them.
+package notifications
