@@ -228,7 +228,7 @@ func (b *Bridge) writeDespite(ctx context.Context, e *Event, missing error) erro
 func (b *Bridge) write(ctx context.Context, e *Event) (err error) {
 	if log := loggerFrom(ctx, b.config.Logger); debugs(log) {
 		log.WithFields(logrus.Fields{"event.id": e.ID, "repository": e.Target.Repository}).
-			Debugf("(*Bridge).write: %s of %s", e.Action, e.Target.Type)
+			Debugf("notifications: %s of %s", e.Action, e.Target.Type)
 	}
 	defer func() {
 		if p := recover(); p != nil {

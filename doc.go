@@ -17,14 +17,14 @@
 //
 // # The picture
 //
-//	   SOURCES                    HUB                      SINKS
-//	   make events        hold and fan out         take events away
+//	  SOURCES                    HUB                      SINKS
+//	  make events        hold and fan out         take events away
 //
-//	 distribution ─ Listen ─┐
-//	   Repository           │   Broadcaster (memory)     ┌─ Endpoint  filter → retry → http ──► webhook
-//	                        ├─►    or                  ──┼─ Endpoint  …
-//	 your own registry ─────┘   your own Log (NewHub)    └─ your own Sink
-//	   Bridge
+//	distribution ─ Listen ─┐
+//	  Repository           │   Broadcaster (memory)     ┌─ Endpoint  filter → retry → http ──► webhook
+//	                       ├─►    or                  ──┼─ Endpoint  …
+//	your own registry ─────┘   your own Log (NewHub)    └─ your own Sink
+//	  Bridge
 //
 // A source makes an [Event] of something that happened. A hub holds events and hands
 // them to every sink. A [Sink] takes a block of events. A hub is a sink too, so a

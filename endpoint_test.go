@@ -377,3 +377,23 @@ func TestEndpointShowsNoSecrets(t *testing.T) {
 	assert.NotEmpty(t, logged.String())
 	assertNoSecrets(t, logged.String())
 }
+
+func TestEndpointRemovedFromAHub(t *testing.T) {
+	r := newReceiver(t)
+	defer r.hold()()
+	e := newEndpoint(t, "hook", r.URL, EndpointConfig{})
+	first, second := newBroadcaster(t), newBroadcaster(t)
+	defer first.Close(t.Context())
+	require.NoError(t, first.Add("hook", e))
+	require.NoError(t, first.Write(t.Context(), sinktest.Events("app", 5)...))
+	sinktest.Eventually(t, func() bool { return r.posts() == 1 }, "a POST is under way")
+	require.NoError(t, first.Remove(t.Context(), "hook"))
+	assert.Equal(t, Metrics{Accepted: 5, Dropped: map[string]uint64{DroppedRemoved: 5}}, e.Metrics().Metrics)
+
+	// It is not closed, and can move to another hub.
+	r.hold()()
+	require.NoError(t, second.Add("hook", e))
+	require.NoError(t, second.Write(t.Context(), sinktest.Events("app", 2)...))
+	require.NoError(t, second.Close(t.Context()))
+	assert.Equal(t, Metrics{Accepted: 7, Delivered: 2, Dropped: map[string]uint64{DroppedRemoved: 5}}, e.Metrics().Metrics)
+}

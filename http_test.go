@@ -375,14 +375,18 @@ func listen(t *testing.T, serve func(net.Conn)) (url string) {
 // than the time-out.
 func TestHTTPSinkEndlessAnswer(t *testing.T) {
 	r := newReceiver(t)
+	sent := make(chan int, 1)
 	r.answers(func(w http.ResponseWriter, req *http.Request) {
-		for piece := make([]byte, 1<<16); req.Context().Err() == nil; {
+		n := 0
+		defer func() { sent <- n }()
+		for piece := make([]byte, 1<<16); n < 1<<30; n += len(piece) {
 			if _, err := w.Write(piece); err != nil {
 				return
 			}
 		}
 	})
 	assert.NoError(t, newHTTPSink(t, r.URL, HTTPConfig{}).Write(t.Context(), NewEvent(ActionPush)), "it said 200")
+	assert.Less(t, <-sent, 64<<20, "bytes that were taken of it, with all buffers between")
 
 	r.answers(func(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(200)

@@ -115,7 +115,7 @@ func (h *Hub) Add(name string, sink Sink) error {
 	w := newWorker(h, name, sink, cursor)
 	h.workers[name] = w
 	go w.run()
-	h.config.Logger.WithField("sink", name).Debug("notifications: sink added")
+	w.log.Debug("notifications: sink added")
 	return nil
 }
 
@@ -132,6 +132,7 @@ func (h *Hub) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("notifications: hub: sink name: %q: is not in the hub", name)
 	}
 
+	w.log.Debug("notifications: sink removed")
 	stopped := w.stopBy(ctx)
 	err := h.log.Forget(name)
 	w.logLost(w.feed.end(DroppedRemoved), DroppedRemoved)
@@ -165,6 +166,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		workers := slices.Collect(maps.Values(h.workers))
 		h.mu.Unlock()
 
+		h.config.Logger.WithField("sinks", len(workers)).Debug("notifications: hub closes")
 		errs := []error{h.log.Close()}
 		results := make(chan closeResult, len(workers))
 		for _, w := range workers {

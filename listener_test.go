@@ -449,6 +449,29 @@ func TestListenAsksForNothingTwice(t *testing.T) {
 	assert.Equal(t, other, f.Events()[2].Target.Digest)
 }
 
+// TestListenDescribesWhatAClientLeftWith: the client has its blob and is gone.
+func TestListenDescribesWhatAClientLeftWith(t *testing.T) {
+	f, registry := new(sinktest.Fake), &fakeRegistry{}
+	repo, _ := Listen(&attentive{registry}, nil, newBridge(t, f, BridgeConfig{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, repo.Blobs(ctx).ServeBlob(ctx, nil, nil, someDigest))
+	assert.EqualValues(t, 233, f.Events()[0].Target.Size)
+}
+
+type attentive struct{ *fakeRegistry }
+
+func (r *attentive) Blobs(context.Context) distribution.BlobStore {
+	return &attentiveBlobs{fakeBlobs{r.fakeRegistry}}
+}
+
+// attentiveBlobs listen to their context.
+type attentiveBlobs struct{ fakeBlobs }
+
+func (s *attentiveBlobs) Stat(ctx context.Context, _ digest.Digest) (distribution.Descriptor, error) {
+	return someBlob, ctx.Err()
+}
+
 type unstattable struct{ *fakeRegistry }
 
 func (r *unstattable) Blobs(context.Context) distribution.BlobStore {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -199,3 +200,31 @@ type deaf struct{ release chan struct{} }
 
 func (s deaf) Write(context.Context, ...*Event) error { <-s.release; return nil }
 func (s deaf) Close(context.Context) error            { <-s.release; return nil }
+
+func TestQueueIsClosedWithItsSink(t *testing.T) {
+	f := new(sinktest.Fake)
+	q, err := NewQueue(f, quick)
+	require.NoError(t, err)
+	defer q.Close(t.Context())
+	require.NoError(t, f.Close(t.Context()))
+	require.NoError(t, q.Write(t.Context(), NewEvent(ActionPush)), "nobody knows yet")
+	sinktest.Eventually(t, func() bool {
+		return errors.Is(q.Write(t.Context(), NewEvent(ActionPush)), ErrSinkClosed)
+	}, "the queue says so too")
+}
+
+// TestProgressResetsBackoff: a sink that takes a little at a time is not a sink that
+// fails.
+func TestProgressResetsBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &sinktest.Partial{Most: 1}
+		hub, err := NewBroadcaster(HubConfig{Backoff: time.Second, MaxBackoff: time.Hour, Logger: silent()})
+		require.NoError(t, err)
+		require.NoError(t, hub.Add("partial", p))
+		require.NoError(t, hub.Write(t.Context(), sinktest.Events("app", 100)...))
+		time.Sleep(100 * time.Second)
+		synctest.Wait()
+		assert.Len(t, p.Events(), 100)
+		require.NoError(t, hub.Close(t.Context()))
+	})
+}
