@@ -2,7 +2,6 @@ package notifications
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -58,14 +57,14 @@ func setBackoff(minimum, maximum *time.Duration, maxDefault time.Duration) error
 		*maximum = max(maxDefault, *minimum)
 	}
 	if *maximum < *minimum {
-		return fmt.Errorf("maxbackoff: %v: allowed is the backoff, %v, and above", *maximum, *minimum)
+		return wrong("maxbackoff", "%v: allowed is the backoff, %v, and above", *maximum, *minimum)
 	}
 	return nil
 }
 
 func notNegative(field string, d time.Duration) error {
 	if d < 0 {
-		return fmt.Errorf("%s: %v: allowed are zero, for the default, and above", field, d)
+		return wrong(field, "%v: allowed are zero, for the default, and above", d)
 	}
 	return nil
 }

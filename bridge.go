@@ -86,7 +86,7 @@ func NewBridge(sink Sink, config BridgeConfig) (*Bridge, error) {
 		config.DispatchTimeout = time.Second
 	}
 	if config.TrustedProxies < 0 {
-		return nil, fmt.Errorf("notifications: bridge: trustedproxies: %d: allowed are zero and above", config.TrustedProxies)
+		return nil, fmt.Errorf("notifications: bridge: %w", wrong("trustedproxies", "%d: allowed are zero and above", config.TrustedProxies))
 	}
 	config.Logger = orStandardLogger(config.Logger)
 	published.publishRejected()

@@ -7,12 +7,36 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/registry-notifications/notifications/internal/yamljson"
 )
+
+// ConfigError says which field of a configuration is wrong. Its text is the field, its
+// value and what is allowed.
+type ConfigError struct {
+	// Field is the field's name in YAML and JSON, with a path if it is a nested one.
+	// Empty: it is the whole.
+	Field string
+	Err   error
+}
+
+func (e *ConfigError) Error() string {
+	if e.Field == "" {
+		return e.Err.Error()
+	}
+	return e.Field + ": " + e.Err.Error()
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+func wrong(field, format string, args ...any) error {
+	return &ConfigError{Field: field, Err: fmt.Errorf(format, args...)}
+}
 
 // EndpointConfig is the configuration of a webhook endpoint, in the words of
 // distribution's own. The zero value has the defaults.
@@ -112,6 +136,13 @@ func (c *EndpointConfig) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&w); err != nil {
+		if typed := (*json.UnmarshalTypeError)(nil); errors.As(err, &typed) {
+			_, field, _ := strings.Cut(typed.Field, ".") // without the name of our struct
+			err = wrong(field, "%s: allowed is %s", typed.Value, kindOfValue(typed.Type))
+		} else if _, field, ok := strings.Cut(err.Error(), "json: unknown field "); ok {
+			// How deep it stands, the decoder does not say.
+			err = wrong("", "%s: there is no such option", field)
+		}
 		return fmt.Errorf("notifications: endpoint: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -128,12 +159,27 @@ func (c *EndpointConfig) UnmarshalJSON(b []byte) error {
 		{"maxbackoff", w.MaxBackoff, &decoded.MaxBackoff},
 	} {
 		if err := f.text.parse(f.to); err != nil {
-			return fmt.Errorf("notifications: endpoint: %s: %w", f.field, err)
+			return fmt.Errorf("notifications: endpoint: %w", &ConfigError{Field: f.field, Err: err})
 		}
 	}
 	decoded.Logger = c.Logger
 	*c = decoded
 	return nil
+}
+
+// kindOfValue says what a field takes, in the words of YAML.
+func kindOfValue(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "a map"
+	}
+	return "a whole number"
 }
 
 func (d durationText) parse(to *time.Duration) error {
@@ -178,8 +224,8 @@ func (c EndpointConfig) shown() *plainEndpointConfig {
 	return (*plainEndpointConfig)(&c)
 }
 
-// MarshalJSON encodes the configuration without its secrets: it is to be looked at,
-// not to be kept.
+// MarshalJSON encodes the configuration to be looked at, not to be kept: what is
+// decoded from it has "[redacted]" for each header value.
 func (c EndpointConfig) MarshalJSON() ([]byte, error) {
 	text := func(d time.Duration) durationText {
 		if d == 0 {

@@ -78,12 +78,12 @@ func TestEndpointConfigBadInput(t *testing.T) {
 		`{"maxbackoff": "5"}`:                 `maxbackoff: "5": allowed`,
 		`{"timeout": "5 fish"}`:               `timeout: "5 fish": allowed`,
 		`{"timeout": {}}`:                     `timeout: {}: allowed`,
-		`{"timeuot": "5s"}`:                   `unknown field "timeuot"`,
-		`{"ignore": {"medaitypes": ["a"]}}`:   `unknown field "medaitypes"`,
+		`{"timeuot": "5s"}`:                   `"timeuot": there is no such option`,
+		`{"ignore": {"medaitypes": ["a"]}}`:   `"medaitypes": there is no such option`,
 		`{"threshold": "many"}`:               `threshold`,
 		`{"headers": {"A": "not a list"}}`:    `headers`,
 		`{"maxevents": 99999999999999999999}`: `maxevents`,
-		`[]`:                                  `array`,
+		`[]`:                                  `array: allowed is a map`,
 	} {
 		var c EndpointConfig
 		err := json.Unmarshal([]byte(doc), &c)

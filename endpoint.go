@@ -2,7 +2,6 @@ package notifications
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -50,13 +49,13 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 	}
 	switch {
 	case name == "":
-		return nil, errors.New("notifications: endpoint: name: empty: allowed is any other")
+		return nil, fmt.Errorf("notifications: endpoint: %w", wrong("name", "empty: allowed is any other"))
 	case config.Name != "" && config.Name != name:
-		return fail(fmt.Errorf("name: %q: allowed is the endpoint's own, or none", config.Name))
+		return fail(wrong("name", "%q: allowed is the endpoint's own, or none", config.Name))
 	case config.URL != "" && config.URL != url:
-		return fail(fmt.Errorf("url: %s: allowed is the endpoint's own, or none", redactURL(config.URL)))
+		return fail(wrong("url", "%s: allowed is the endpoint's own, or none", redactURL(config.URL)))
 	case config.Disabled:
-		return fail(errors.New("disabled: true: allowed is false: leave a disabled endpoint out"))
+		return fail(wrong("disabled", "true: allowed is false: leave a disabled endpoint out"))
 	}
 
 	config.Name, config.URL = name, url

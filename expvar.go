@@ -118,13 +118,20 @@ type endpointExpvar struct {
 	Backoff           time.Duration
 	MaxBackoff        time.Duration
 	IgnoredMediaTypes []string
-	Only              Rules
-	Ignore            Rules
+	Only              rulesExpvar
+	Ignore            rulesExpvar
 	MediaType         string
 	MaxEvents         int
 	MaxBytes          int
 
 	Metrics metricsExpvar
+}
+
+// rulesExpvar is Rules under the names that dashboards know.
+type rulesExpvar struct {
+	MediaTypes   []string
+	Actions      []string
+	Repositories []string
 }
 
 // metricsExpvar has some counts twice: under the names that dashboards know, and
@@ -149,11 +156,14 @@ type metricsExpvar struct {
 func (e *Endpoint) expvar() endpointExpvar {
 	m, retry, post := e.Metrics(), e.retry.gate.config, e.config.http()
 	_ = post.setDefaults() // was checked when the endpoint was made
+	if m.Statuses == nil {
+		m.Statuses = map[string]uint64{} // not null: dashboards look into it
+	}
 	return endpointExpvar{
 		Name: e.name, URL: e.target.String(),
 		Headers: redactHeaders(post.Headers), Timeout: post.Timeout,
 		Threshold: retry.Threshold, Backoff: retry.Backoff, MaxBackoff: retry.MaxBackoff,
-		IgnoredMediaTypes: e.config.IgnoredMediaTypes, Only: e.config.Only, Ignore: e.config.Ignore,
+		IgnoredMediaTypes: e.config.IgnoredMediaTypes, Only: rulesExpvar(e.config.Only), Ignore: rulesExpvar(e.config.Ignore),
 		MediaType: post.MediaType, MaxEvents: post.MaxEvents, MaxBytes: post.MaxBytes,
 		Metrics: metricsExpvar{
 			Pending: m.Pending, Events: m.Accepted, Successes: m.Delivered,

@@ -59,7 +59,7 @@ func (r Rules) compile(field string) (c rules, err error) {
 	}{{"mediatypes", r.MediaTypes}, {"actions", r.Actions}, {"repositories", r.Repositories}} {
 		for i, v := range list.values {
 			if strings.TrimSpace(v) != v || v == "" {
-				return c, fmt.Errorf("%s.%s[%d]: %q: allowed is a value that is not empty and has no space around it", field, list.name, i, v)
+				return c, wrong(fmt.Sprintf("%s.%s[%d]", field, list.name, i), "%q: allowed is a value that is not empty and has no space around it", v)
 			}
 		}
 	}
@@ -68,7 +68,7 @@ func (r Rules) compile(field string) (c rules, err error) {
 	var globs []string
 	for i, v := range r.Repositories {
 		if strings.ContainsAny(v, "[]{}\\!") {
-			return c, fmt.Errorf("%s.repositories[%d]: %q: allowed are names and the patterns *, ** and ?", field, i, v)
+			return c, wrong(fmt.Sprintf("%s.repositories[%d]", field, i), "%q: allowed are names and the patterns *, ** and ?", v)
 		}
 		if strings.ContainsAny(v, "*?") {
 			globs = append(globs, glob(v))

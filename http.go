@@ -111,17 +111,17 @@ func (c *HTTPConfig) setDefaults() error {
 		c.MediaType = MediaTypeV2
 	}
 	if c.MediaType != MediaTypeV1 && c.MediaType != MediaTypeV2 {
-		return fmt.Errorf("mediatype: %.100q: allowed are %s and %s", c.MediaType, MediaTypeV2, MediaTypeV1)
+		return wrong("mediatype", "%.100q: allowed are %s and %s", c.MediaType, MediaTypeV2, MediaTypeV1)
 	}
 
 	if c.MaxEvents < 0 || c.MaxEvents > maxBlock {
-		return fmt.Errorf("maxevents: %d: allowed are zero, for the default, to %d", c.MaxEvents, maxBlock)
+		return wrong("maxevents", "%d: allowed are zero, for the default, to %d", c.MaxEvents, maxBlock)
 	}
 	if c.MaxEvents == 0 {
 		c.MaxEvents = maxBlock
 	}
 	if c.MaxBytes < 0 {
-		return fmt.Errorf("maxbytes: %d: allowed are zero, for the default, and above", c.MaxBytes)
+		return wrong("maxbytes", "%d: allowed are zero, for the default, and above", c.MaxBytes)
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 1 << 20

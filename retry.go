@@ -58,7 +58,7 @@ type RetryConfig struct {
 
 func (c *RetryConfig) setDefaults() error {
 	if c.Threshold < 0 {
-		return fmt.Errorf("threshold: %d: allowed are zero, for the default, and above", c.Threshold)
+		return wrong("threshold", "%d: allowed are zero, for the default, and above", c.Threshold)
 	}
 	if c.Threshold == 0 {
 		c.Threshold = 10

@@ -12,7 +12,7 @@ import (
 func NewSource(listenAddr string) (SourceRecord, error) {
 	_, port, err := net.SplitHostPort(listenAddr)
 	if err != nil || port == "" {
-		return SourceRecord{}, fmt.Errorf("notifications: source: address: %q: allowed is host:port or :port", listenAddr)
+		return SourceRecord{}, fmt.Errorf("notifications: source: %w", wrong("addr", "%q: allowed is host:port or :port", listenAddr))
 	}
 	host, err := os.Hostname()
 	if err != nil {

@@ -2,7 +2,6 @@ package notifications
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,7 +22,7 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		// Even the reason why it does not parse can have a piece of the password in it.
-		return nil, fmt.Errorf("url: %s: allowed is http:// or https://, a host and a path", redactURL(rawURL))
+		return nil, wrong("url", "%s: allowed is http:// or https://, a host and a path", redactURL(rawURL))
 	}
 
 	t := &target{headers: make(http.Header, len(headers)), shown: redactURL(rawURL)}
@@ -31,7 +30,7 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 	for name, values := range headers {
 		name = http.CanonicalHeaderKey(name)
 		if _, twice := t.headers[name]; twice {
-			return nil, fmt.Errorf("headers: %q: is there twice: allowed is one list of values", name)
+			return nil, wrong("headers", "%q: is there twice: allowed is one list of values", name)
 		}
 		t.headers[name] = append([]string(nil), values...)
 		secrets = append(secrets, values...)
@@ -41,7 +40,7 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 
 	if u.User != nil {
 		if t.headers["Authorization"] != nil {
-			return nil, fmt.Errorf("url: %s: has a user, and headers has Authorization: allowed is one of them", t.shown)
+			return nil, wrong("url", "%s: has a user, and headers has Authorization: allowed is one of them", t.shown)
 		}
 		r := http.Request{Header: t.headers}
 		password, _ := u.User.Password()
@@ -78,14 +77,14 @@ func checkHeaders(h http.Header) error {
 	for name, values := range h {
 		switch http.CanonicalHeaderKey(name) {
 		case "Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade":
-			return fmt.Errorf("headers: %q: is set by the transport: allowed are headers of the request's own", name)
+			return wrong("headers", "%q: is set by the transport: allowed are headers of the request's own", name)
 		}
 		if name == "" || strings.ContainsFunc(name, notToken) {
-			return fmt.Errorf("headers: %q: is not a header name: allowed are letters, digits and !#$%%&'*+-.^_`|~", name)
+			return wrong("headers", "%q: is not a header name: allowed are letters, digits and !#$%%&'*+-.^_`|~", name)
 		}
 		for i, v := range values {
 			if strings.ContainsFunc(v, control) {
-				return fmt.Errorf("headers: %s[%d]: has a control character: allowed are visible characters, spaces and tabs", name, i)
+				return wrong("headers", "%s[%d]: has a control character: allowed are visible characters, spaces and tabs", name, i)
 			}
 		}
 	}

@@ -23,7 +23,7 @@ type URLBuilder interface {
 func NewURLBuilder(root string) (URLBuilder, error) {
 	u, err := url.Parse(root)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
-		return nil, fmt.Errorf("notifications: root URL: %s: allowed is http:// or https://, a host and a path, without user or query", redactURL(root))
+		return nil, fmt.Errorf("notifications: URL builder: %w", wrong("url", "%s: allowed is http:// or https://, a host and a path, without user or query", redactURL(root)))
 	}
 	return urlBuilder(u.Scheme + "://" + u.Host + strings.TrimRight(u.EscapedPath(), "/")), nil
 }
