@@ -93,10 +93,13 @@ func (e *Endpoint) String() string { return fmt.Sprintf("endpoint %q at %s", e.n
 // Write puts the events into the endpoint's queue and returns.
 func (e *Endpoint) Write(ctx context.Context, events ...*Event) error {
 	q, err := e.queued()
-	if err != nil {
-		return err
+	if err == nil {
+		err = q.Write(ctx, events...)
 	}
-	return q.Write(ctx, events...)
+	if err != nil {
+		e.account.reject(len(events))
+	}
+	return err
 }
 
 // queued returns the queue, which an endpoint has only if it is written to.

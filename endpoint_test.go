@@ -176,6 +176,7 @@ func TestEndpointBehindAHubHasNoQueue(t *testing.T) {
 		assert.Equal(t, Metrics{Accepted: 10, Delivered: 9, Filtered: 1}, m)
 	}
 	assert.ErrorIs(t, e.Write(t.Context(), NewEvent(ActionPush)), ErrSinkClosed, "the hub closed it")
+	assert.Equal(t, Metrics{Accepted: 10, Delivered: 9, Filtered: 1, Rejected: 1}, e.Metrics().Metrics)
 }
 
 func TestEndpointClosedInAHubLeavesIt(t *testing.T) {
