@@ -27,6 +27,16 @@ type HubConfig struct {
 	// MaxBackoff bounds Backoff. Zero means 1m, or Backoff if that is longer.
 	MaxBackoff time.Duration
 
+	// MaxPending is how many events each sink may have pending in a hub in memory, and
+	// MaxPendingBytes how many bytes, encoded. Zero means no limit. A block that is
+	// larger is taken where nothing else is pending.
+	MaxPending      int
+	MaxPendingBytes int
+
+	// Overflow is what happens to the events for which there is no room. Empty means
+	// Block.
+	Overflow Overflow
+
 	// Logger gets what nobody can be told otherwise. Nil means logrus's standard
 	// logger.
 	Logger *logrus.Entry
@@ -36,7 +46,27 @@ func (c *HubConfig) setDefaults() error {
 	if err := setBackoff(&c.Backoff, &c.MaxBackoff, time.Minute); err != nil {
 		return fmt.Errorf("notifications: hub: %w", err)
 	}
+	if err := c.checkLimits(); err != nil {
+		return fmt.Errorf("notifications: hub: %w", err)
+	}
 	c.Logger = orStandardLogger(c.Logger)
+	return nil
+}
+
+func (c *HubConfig) checkLimits() error {
+	if c.MaxPending < 0 {
+		return wrong("maxpending", "%d: allowed are zero, for no limit, and above", c.MaxPending)
+	}
+	if c.MaxPendingBytes < 0 {
+		return wrong("maxpendingbytes", "%d: allowed are zero, for no limit, and above", c.MaxPendingBytes)
+	}
+	switch c.Overflow {
+	case "":
+		c.Overflow = Block
+	case Block, DropNewest, DropOldest:
+	default:
+		return wrong("overflow", "%q: allowed are %s, %s and %s", c.Overflow, Block, DropNewest, DropOldest)
+	}
 	return nil
 }
 

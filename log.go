@@ -39,11 +39,18 @@ type Cursor interface {
 	// what a durable log remembers.
 	Settle(n int)
 
-	// Lag returns how many events this cursor was given ever, and how many of these
-	// it is not past, at one moment. It may be called after Close, and then no longer
-	// counts as pending what was lost with the cursor.
-	Lag() (accepted, pending uint64)
+	// Lag returns the cursor's counts, all of one moment. It may be called after Close,
+	// and then no longer counts as pending what was lost with the cursor.
+	Lag() Lag
 
 	// Close gives the cursor up. A log in memory loses what was pending.
 	Close() error
+}
+
+// Lag is how far a cursor is behind the end of its log. What was accepted, is not
+// pending, and was not settled, the log has dropped.
+type Lag struct {
+	Accepted uint64 // events that this cursor was given, ever
+	Pending  uint64 // of these, how many it is not past
+	Rejected uint64 // events that were kept from it, and so not accepted
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"sync"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Broadcaster is a hub in memory. It holds an event until the slowest sink has it:
@@ -12,7 +14,10 @@ type Broadcaster struct{ *Hub }
 
 // NewBroadcaster returns a running Broadcaster without sinks.
 func NewBroadcaster(config HubConfig) (*Broadcaster, error) {
-	h, err := NewHub(newMemoryLog(), config)
+	if err := config.setDefaults(); err != nil {
+		return nil, err
+	}
+	h, err := NewHub(newMemoryLog(config), config)
 	if err != nil {
 		return nil, err
 	}
@@ -23,16 +28,22 @@ func NewBroadcaster(config HubConfig) (*Broadcaster, error) {
 // and a chunk knows only the next one, so what the slowest cursor has behind it
 // is garbage without anybody having to collect it.
 type memoryLog struct {
-	mu     sync.Mutex // guards the rest, and the chain behind tail
-	end    uint64     // how many events were ever appended
-	tail   *chunk     // holds event number end-1
-	idle   []*memoryCursor
-	closed bool
+	limits limits
+	logger *logrus.Entry
+
+	mu      sync.Mutex // guards the rest, the chain behind tail, and all cursors
+	end     uint64     // how many events were ever appended
+	tail    *chunk     // holds event number end-1
+	cursors map[*memoryCursor]struct{}
+	idle    []*memoryCursor
+	closed  bool
+	room    chan struct{} // closed, and made anew, when a Write that blocks may look again
 }
 
 const chunkSize = 64
 
 type chunk struct {
+	first  uint64 // number of the first event
 	events [chunkSize]*Event
 	next   *chunk
 }
@@ -42,25 +53,41 @@ var (
 	_ Cursor = (*memoryCursor)(nil)
 )
 
-func newMemoryLog() *memoryLog { return &memoryLog{tail: new(chunk)} }
+// newMemoryLog takes the limits from a configuration that was checked.
+func newMemoryLog(config HubConfig) *memoryLog {
+	return &memoryLog{
+		limits:  limits{uint64(config.MaxPending), uint64(config.MaxPendingBytes), config.Overflow},
+		logger:  config.Logger,
+		tail:    new(chunk),
+		cursors: make(map[*memoryCursor]struct{}),
+		room:    make(chan struct{}),
+	}
+}
 
-func (l *memoryLog) Append(_ context.Context, events ...*Event) error {
+func (l *memoryLog) Append(ctx context.Context, events ...*Event) error {
+	if l.bounded() {
+		return l.appendBounded(ctx, events)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return ErrSinkClosed
 	}
+	l.add(events)
+	return nil
+}
+
+// add appends to the chain. The caller holds the lock.
+func (l *memoryLog) add(events []*Event) {
 	for _, e := range events {
-		i := l.end % chunkSize
-		if i == 0 && l.end > 0 {
-			l.tail.next = new(chunk)
+		if l.end == l.tail.first+chunkSize {
+			l.tail.next = &chunk{first: l.end}
 			l.tail = l.tail.next
 		}
-		l.tail.events[i] = e
+		l.tail.events[l.end-l.tail.first] = e
 		l.end++
 	}
 	l.wake()
-	return nil
 }
 
 // wake tells the cursors that wait. A cursor that is busy is not among them, so
@@ -74,13 +101,12 @@ func (l *memoryLog) wake() {
 	l.idle = l.idle[:0]
 }
 
-func (l *memoryLog) Cursor(string) (Cursor, error) {
+func (l *memoryLog) Cursor(name string) (Cursor, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return &memoryCursor{
-		log: l, start: l.end, read: l.end, settled: l.end, chunk: l.tail,
-		wake: make(chan struct{}, 1),
-	}, nil
+	c := &memoryCursor{log: l, name: name, start: l.end, read: l.end, chunk: l.tail, wake: make(chan struct{}, 1)}
+	l.cursors[c] = struct{}{}
+	return c, nil
 }
 
 func (l *memoryLog) Forget(string) error { return nil }
@@ -90,33 +116,34 @@ func (l *memoryLog) Close() error {
 	defer l.mu.Unlock()
 	l.closed = true
 	l.wake()
+	l.roomAgain()
 	return nil
 }
 
+// memoryCursor is the place of one sink. Its fields are guarded by the log's lock.
 type memoryCursor struct {
-	log   *memoryLog
-	start uint64 // where it began
-	wake  chan struct{}
+	log  *memoryLog
+	name string
+	wake chan struct{}
+	idle bool // is in log.idle
 
-	// These belong to the goroutine that calls Next.
-	read  uint64 // number of the event to return next
-	chunk *chunk // holds event number read-1, or read where the chain begins
-
-	idle bool // guarded by log.mu: in log.idle
-
-	// These belong to whoever calls Settle, Lag and Close.
-	settled uint64
+	start   uint64 // where it began
+	read    uint64 // number of the event to return next
+	chunk   *chunk // holds it, or one before it
+	settled uint64 // how many events were settled
 	closed  bool
 	end     uint64 // where the log ended when the cursor was closed
+
+	overflow cursorOverflow
 }
 
 func (c *memoryCursor) Next(ctx context.Context, block []*Event) (int, error) {
 	for {
-		end, closed := c.peek()
-		if end > c.read {
-			return c.copy(block, end), nil
-		}
-		if closed {
+		n, closed := c.next(block)
+		switch {
+		case n > 0:
+			return n, nil
+		case closed:
 			return 0, io.EOF
 		}
 		select {
@@ -127,12 +154,27 @@ func (c *memoryCursor) Next(ctx context.Context, block []*Event) (int, error) {
 	}
 }
 
-// peek returns where the log ends, and asks to be woken if that is here.
-func (c *memoryCursor) peek() (end uint64, closed bool) {
+// next fills block with what is there, or asks to be woken.
+func (c *memoryCursor) next(block []*Event) (n int, closed bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.end == c.read && !l.closed && !c.idle {
+	if c.closed {
+		return 0, true
+	}
+	for n < len(block) && c.read < l.end {
+		until, missing := c.overflow.gap(c.read, l.end)
+		if missing {
+			c.read = until
+			continue
+		}
+		n += c.copy(block[n:], until)
+	}
+	if n > 0 {
+		c.overflow.tried(l, block[:n])
+		return n, false
+	}
+	if !l.closed && !c.idle {
 		select {
 		case <-c.wake: // left over from a wait that its context ended
 		default:
@@ -140,41 +182,55 @@ func (c *memoryCursor) peek() (end uint64, closed bool) {
 		c.idle = true
 		l.idle = append(l.idle, c)
 	}
-	return l.end, l.closed
+	return 0, l.closed
 }
 
-// copy needs no lock: events before end, and the chain to them, never change.
+// copy copies events from where the cursor is, in one chunk, up to number end.
 func (c *memoryCursor) copy(block []*Event, end uint64) int {
-	n := 0
-	for n < len(block) && c.read < end {
-		i := c.read % chunkSize
-		if i == 0 && c.read > 0 {
-			c.chunk = c.chunk.next
-		}
-		k := copy(block[n:], c.chunk.events[i:min(chunkSize, i+end-c.read)])
-		n += k
-		c.read += uint64(k)
+	for c.read >= c.chunk.first+chunkSize {
+		c.chunk = c.chunk.next
 	}
+	i := c.read - c.chunk.first
+	n := copy(block, c.chunk.events[i:min(chunkSize, i+end-c.read)])
+	c.read += uint64(n)
 	return n
 }
 
-func (c *memoryCursor) Settle(n int) { c.settled += uint64(n) }
-
-func (c *memoryCursor) Lag() (accepted, pending uint64) {
-	if c.closed {
-		return c.end - c.start, 0
-	}
+func (c *memoryCursor) Settle(n int) {
 	c.log.mu.Lock()
-	end := c.log.end
+	c.settled += uint64(n)
+	note := c.overflow.settled(c, n)
 	c.log.mu.Unlock()
-	return end - c.start, end - c.settled
+	note.log(c.log.logger)
+}
+
+func (c *memoryCursor) Lag() Lag {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.lag()
+}
+
+// lag is Lag for whoever holds the lock.
+func (c *memoryCursor) lag() Lag {
+	end := c.log.end
+	if c.closed {
+		end = c.end
+	}
+	lag := Lag{Accepted: end - c.start - c.overflow.rejected, Rejected: c.overflow.rejected}
+	if !c.closed {
+		lag.Pending = lag.Accepted - c.settled - c.overflow.dropped
+	}
+	return lag
 }
 
 func (c *memoryCursor) Close() error {
-	c.log.mu.Lock()
-	defer c.log.mu.Unlock()
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if !c.closed {
-		c.closed, c.end = true, c.log.end
+		c.closed, c.end, c.chunk = true, l.end, nil
+		delete(l.cursors, c)
+		l.roomAgain()
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 // TestMemoryCursorAfterACancelledWait: a wake-up that nobody waited for any more is
 // not in the way of the next.
 func TestMemoryCursorAfterACancelledWait(t *testing.T) {
-	l := newMemoryLog()
+	l := newMemoryLog(HubConfig{})
 	c, err := l.Cursor("a")
 	require.NoError(t, err)
 	cancelled, cancel := context.WithCancel(t.Context())
@@ -31,7 +31,7 @@ func TestMemoryCursorAfterACancelledWait(t *testing.T) {
 func TestMemoryCursorReadsWhatIsThere(t *testing.T) {
 	for _, start := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, 2 * chunkSize} {
 		for _, size := range []int{1, 2, chunkSize - 1, chunkSize, chunkSize + 1, 5 * chunkSize} {
-			l := newMemoryLog()
+			l := newMemoryLog(HubConfig{})
 			for range start {
 				require.NoError(t, l.Append(t.Context(), NewEvent(ActionPush)))
 			}

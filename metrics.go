@@ -7,6 +7,7 @@ import (
 
 // Why events were dropped, as Metrics.Dropped has it.
 const (
+	DroppedOverflow   = "overflow"    // the log had no room for them any more
 	DroppedClosed     = "closed"      // a hub in memory was closed before they were delivered
 	DroppedRemoved    = "removed"     // the sink was taken out of the hub
 	DroppedSinkClosed = "sink closed" // the sink said that it is closed and left the hub
@@ -39,6 +40,7 @@ type account struct {
 	mu       sync.Mutex // guards all of it
 	feeds    map[*feed]struct{}
 	accepted uint64 // not counting those of feeds
+	kept     uint64 // pending in a log that outlives its feed
 	settled  outcome
 	dropped  map[string]uint64
 	rejected uint64
@@ -53,7 +55,7 @@ type account struct {
 type feed struct {
 	account *account
 	cursor  Cursor
-	before  uint64 // accepted and settled in earlier lives of the cursor
+	before  Lag // in earlier lives of the cursor
 	settled uint64
 	ended   bool
 }
@@ -62,8 +64,8 @@ type feed struct {
 func (a *account) open(c Cursor) *feed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	accepted, pending := c.Lag()
-	f := &feed{account: a, cursor: c, before: accepted - pending}
+	lag := c.Lag()
+	f := &feed{account: a, cursor: c, before: Lag{Accepted: lag.Accepted - lag.Pending, Rejected: lag.Rejected}}
 	if a.feeds == nil {
 		a.feeds = make(map[*feed]struct{})
 	}
@@ -94,21 +96,27 @@ func (f *feed) end(reason string) (lost uint64) {
 		return 0
 	}
 	f.ended = true
+	_, overflow := f.lag()
 	_ = f.cursor.Close() // what Lag says now is all that matters
+	lag, dropped := f.lag()
+	lost = dropped - overflow
 
-	accepted, pending := f.lag()
-	lost = accepted - pending - f.settled
+	// From here on these are the account's own.
+	delete(a.feeds, f)
+	a.accepted += lag.Accepted
+	a.rejected += lag.Rejected
+	a.drop(DroppedOverflow, overflow)
 	a.drop(reason, lost)
-	if pending == 0 {
-		delete(a.feeds, f)
-		a.accepted += accepted
-	}
+	a.kept += lag.Pending
 	return lost
 }
 
-func (f *feed) lag() (accepted, pending uint64) {
-	accepted, pending = f.cursor.Lag()
-	return accepted - f.before, pending
+// lag returns the counts of this life, and how many events the log has dropped.
+func (f *feed) lag() (lag Lag, dropped uint64) {
+	lag = f.cursor.Lag()
+	lag.Accepted -= f.before.Accepted
+	lag.Rejected -= f.before.Rejected
+	return lag, lag.Accepted - lag.Pending - f.settled
 }
 
 func (a *account) drop(reason string, n uint64) {
@@ -167,11 +175,19 @@ func (a *account) locked() Metrics {
 		DeadLettered: uint64(a.settled.deadLettered),
 		Dropped:      maps.Clone(a.dropped),
 		Rejected:     a.rejected,
+		Pending:      a.kept,
 	}
 	for f := range a.feeds {
-		accepted, pending := f.lag()
-		m.Accepted += accepted
-		m.Pending += pending
+		lag, dropped := f.lag()
+		m.Accepted += lag.Accepted
+		m.Pending += lag.Pending
+		m.Rejected += lag.Rejected
+		if dropped > 0 {
+			if m.Dropped == nil {
+				m.Dropped = make(map[string]uint64)
+			}
+			m.Dropped[DroppedOverflow] += dropped
+		}
 	}
 	return m
 }

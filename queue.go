@@ -28,7 +28,10 @@ func NewQueue(sink Sink, config HubConfig) (Sink, error) {
 }
 
 func newQueue(name string, sink Sink, config HubConfig) (*eventQueue, error) {
-	h, err := NewHub(newMemoryLog(), config)
+	if err := config.setDefaults(); err != nil {
+		return nil, err
+	}
+	h, err := NewHub(newMemoryLog(config), config)
 	if err != nil {
 		return nil, err
 	}

@@ -170,9 +170,11 @@ func (c oneEventCursor) Next(ctx context.Context, block []*Event) (int, error) {
 		return 0, ctx.Err()
 	}
 }
-func (c oneEventCursor) Settle(n int)          { c.done += uint64(n) }
-func (c oneEventCursor) Lag() (uint64, uint64) { return c.given.Load(), c.given.Load() - c.done }
-func (c oneEventCursor) Close() error          { return nil }
+func (c oneEventCursor) Settle(n int) { c.done += uint64(n) }
+func (c oneEventCursor) Lag() Lag {
+	return Lag{Accepted: c.given.Load(), Pending: c.given.Load() - c.done}
+}
+func (c oneEventCursor) Close() error { return nil }
 
 // TestSinkThatIgnoresItsContext cannot be stopped, and is said so; nobody waits for
 // it.

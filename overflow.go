@@ -1,0 +1,260 @@
+package notifications
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Overflow is what a hub in memory does when a sink has no room left.
+type Overflow string
+
+const (
+	// Block lets Write wait for room until its context ends, and then return ErrFull:
+	// no sink gets the events.
+	Block Overflow = "block"
+
+	// DropNewest keeps the new events from the sinks that are full. The others get
+	// them. Write returns ErrFull, and the events count as rejected.
+	DropNewest Overflow = "drop-newest"
+
+	// DropOldest drops what has waited longest, but nothing that is being tried. Write
+	// returns nil, and what is dropped is counted by DroppedOverflow.
+	DropOldest Overflow = "drop-oldest"
+)
+
+// ErrFull is returned by the Write of a hub in memory of which a sink has no room
+// left. The error names the sinks.
+var ErrFull = errors.New("notifications: sink full")
+
+// limits are what one sink of a hub in memory may have pending. Zero is no limit.
+type limits struct {
+	events   uint64
+	bytes    uint64
+	overflow Overflow
+}
+
+func (l *memoryLog) bounded() bool { return l.limits.events > 0 || l.limits.bytes > 0 }
+
+// exceeded says whether so much is over the limits.
+func (l *memoryLog) exceeded(events, bytes uint64) bool {
+	return l.limits.events > 0 && events > l.limits.events || l.limits.bytes > 0 && bytes > l.limits.bytes
+}
+
+// weigh returns how many bytes events have, encoded. Nobody asks where bytes are not
+// limited.
+func (l *memoryLog) weigh(events []*Event) (bytes uint64, err error) {
+	if l.limits.bytes == 0 {
+		return 0, nil
+	}
+	for _, e := range events {
+		b, err := e.encoded()
+		if err != nil {
+			return 0, fmt.Errorf("notifications: event %q: %w", e.ID, err)
+		}
+		bytes += uint64(len(b))
+	}
+	return bytes, nil
+}
+
+// appendBounded is Append where there are limits.
+func (l *memoryLog) appendBounded(ctx context.Context, events []*Event) error {
+	bytes, err := l.weigh(events)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	full, err := l.waitForRoom(ctx, uint64(len(events)), bytes)
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+
+	for c := range l.cursors {
+		if slices.Contains(full, c.name) && l.limits.overflow == DropNewest {
+			c.overflow.refuse(l.end, uint64(len(events)))
+		} else {
+			c.overflow.bytes += bytes
+		}
+	}
+	l.add(events)
+	var notes []overflowNote
+	for c := range l.cursors {
+		if l.limits.overflow == DropOldest {
+			c.dropOldest()
+		}
+		notes = append(notes, c.overflow.begins(c))
+	}
+	l.mu.Unlock()
+
+	for _, n := range notes {
+		n.log(l.logger)
+	}
+	if len(full) > 0 && l.limits.overflow == DropNewest {
+		return fullError(full, nil)
+	}
+	return nil
+}
+
+// waitForRoom returns the sinks that have no room for so much. Where the policy is to
+// block, it waits until there are none. The caller holds the lock, which is given
+// away meanwhile.
+func (l *memoryLog) waitForRoom(ctx context.Context, events, bytes uint64) (full []string, err error) {
+	for {
+		if l.closed {
+			return nil, ErrSinkClosed
+		}
+		full = nil
+		for c := range l.cursors {
+			// Whatever its size, a block is taken where nothing else is pending, or it never
+			// would be.
+			if pending := c.lag().Pending; pending > 0 && l.exceeded(pending+events, c.overflow.bytes+bytes) {
+				full = append(full, c.name)
+			}
+		}
+		if len(full) == 0 || l.limits.overflow != Block {
+			return full, nil
+		}
+
+		room := l.room
+		l.mu.Unlock()
+		ended := !waitFor(ctx, room)
+		l.mu.Lock()
+		if ended {
+			return nil, fullError(full, context.Cause(ctx))
+		}
+	}
+}
+
+// roomAgain lets those look that wait for room. The caller holds the lock.
+func (l *memoryLog) roomAgain() {
+	close(l.room)
+	l.room = make(chan struct{})
+}
+
+func fullError(sinks []string, cause error) error {
+	slices.Sort(sinks)
+	err := fmt.Errorf("%w: %s", ErrFull, strings.Join(sinks, ", "))
+	if cause != nil {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
+// cursorOverflow is what a memory cursor knows of its limits. It is guarded by the
+// log's lock.
+type cursorOverflow struct {
+	bytes    uint64   // that are pending
+	trying   []uint64 // the size of each event that was returned and not settled
+	gaps     []gap    // what was refused and not yet passed
+	dropped  uint64   // events
+	rejected uint64   // events
+	episode  uint64   // events dropped or rejected since the sink became full
+	noted    bool     // the episode's first line is written
+}
+
+// gap is a stretch of the log that this cursor is not to get.
+type gap struct{ from, to uint64 }
+
+// refuse keeps the next n events from the cursor.
+func (o *cursorOverflow) refuse(end, n uint64) {
+	o.rejected += n
+	o.episode += n
+	if last := len(o.gaps) - 1; last >= 0 && o.gaps[last].to == end {
+		o.gaps[last].to += n
+		return
+	}
+	o.gaps = append(o.gaps, gap{end, end + n})
+}
+
+// gap says whether the event to read is missing, and until which number that goes on.
+func (o *cursorOverflow) gap(read, end uint64) (until uint64, missing bool) {
+	if len(o.gaps) == 0 {
+		return end, false
+	}
+	if first := o.gaps[0]; read < first.from {
+		return min(end, first.from), false
+	}
+	until = o.gaps[0].to
+	o.gaps = o.gaps[1:]
+	return until, true
+}
+
+// tried notes events that were returned by Next.
+func (o *cursorOverflow) tried(l *memoryLog, events []*Event) {
+	if l.limits.bytes == 0 {
+		return
+	}
+	for _, e := range events {
+		b, _ := e.encoded() // was weighed before
+		o.trying = append(o.trying, uint64(len(b)))
+	}
+}
+
+// settled gives back the room of n events.
+func (o *cursorOverflow) settled(c *memoryCursor, n int) overflowNote {
+	l := c.log
+	if !l.bounded() {
+		return overflowNote{}
+	}
+	if l.limits.bytes > 0 {
+		for _, size := range o.trying[:n] {
+			o.bytes -= size
+		}
+		o.trying = o.trying[n:]
+	}
+	l.roomAgain()
+	if o.episode == 0 || l.exceeded(2*c.lag().Pending, 2*o.bytes) {
+		return overflowNote{}
+	}
+	note := overflowNote{sink: c.name, lost: o.episode, over: true}
+	o.episode, o.noted = 0, false
+	return note
+}
+
+// dropOldest drops unread events until the rest is within the limits. The caller
+// holds the lock.
+func (c *memoryCursor) dropOldest() {
+	for c.read < c.log.end && c.log.exceeded(c.lag().Pending, c.overflow.bytes) {
+		var oldest [1]*Event
+		c.copy(oldest[:], c.log.end)
+		c.overflow.dropped++
+		c.overflow.episode++
+		if c.log.limits.bytes > 0 {
+			b, _ := oldest[0].encoded()
+			c.overflow.bytes -= uint64(len(b))
+		}
+	}
+}
+
+// overflowNote is a line for the log, written once no lock is held.
+type overflowNote struct {
+	sink string // empty: nothing to say
+	lost uint64
+	over bool
+}
+
+// begins returns the line for the first loss of an episode.
+func (o *cursorOverflow) begins(c *memoryCursor) overflowNote {
+	if o.episode == 0 || o.noted {
+		return overflowNote{}
+	}
+	o.noted = true
+	return overflowNote{sink: c.name}
+}
+
+func (n overflowNote) log(logger *logrus.Entry) {
+	if n.sink == "" {
+		return
+	}
+	logger = logger.WithField("sink", n.sink)
+	if n.over {
+		logger.WithField("events", n.lost).Warn("notifications: sink has room again; events were lost")
+		return
+	}
+	logger.Warn("notifications: sink is full; events are lost")
+}
