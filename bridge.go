@@ -42,7 +42,7 @@ type BridgeConfig struct {
 	IncludeReferences bool
 
 	// DispatchTimeout is how long a client may be made to wait for the sink to take
-	// an event. Zero means 1s.
+	// an event: the sink's context ends then. Zero means 1s.
 	DispatchTimeout time.Duration
 
 	// TrustedProxies is how many proxies stand between the clients and this server.
@@ -62,8 +62,8 @@ type BridgeConfig struct {
 // Bridge is a Listener that makes an Event of each call and writes it to a Sink. One
 // bridge serves all requests: actor and request come from the context of the call.
 //
-// A bridge never makes a client wait longer than DispatchTimeout, and never fails
-// one. An event that is not taken by then is lost: it is returned as a
+// A bridge never makes a client wait longer than DispatchTimeout, as long as the sink
+// listens to its context, which every hub does; and it never fails one. An event that is not taken by then is lost: it is returned as a
 // *RejectedError, counted, and by Listen's decorators logged. The sink gets no
 // cancelled context because a client left.
 type Bridge struct {
@@ -159,13 +159,14 @@ func (b *Bridge) manifest(ctx context.Context, action string, repo reference.Nam
 	e, urls := b.event(ctx, action, TypeManifest, repo)
 	t := &e.Target
 	t.Digest, t.Tag = dgst, tag
-	err := b.describe(t, m)
-	if ref, refErr := reference.WithDigest(repo, dgst); refErr == nil && urls != nil {
-		var urlErr error
-		t.URL, urlErr = urls.BuildManifestURL(ref)
-		err = errors.Join(err, urlErr)
-	}
-	return b.writeDespite(ctx, e, err)
+	b.complete(ctx, e, func() error { return b.describe(t, m) })
+	b.complete(ctx, e, func() (err error) {
+		if ref, refErr := reference.WithDigest(repo, dgst); refErr == nil && urls != nil {
+			t.URL, err = urls.BuildManifestURL(ref)
+		}
+		return err
+	})
+	return b.write(ctx, e)
 }
 
 func (b *Bridge) describe(t *Target, m distribution.Manifest) error {
@@ -189,11 +190,13 @@ func (b *Bridge) blob(ctx context.Context, action string, repo reference.Named, 
 	if from != nil {
 		t.FromRepository = from.Name()
 	}
-	var err error
-	if ref, refErr := reference.WithDigest(repo, desc.Digest); refErr == nil && urls != nil {
-		t.URL, err = urls.BuildBlobURL(ref)
-	}
-	return b.writeDespite(ctx, e, err)
+	b.complete(ctx, e, func() (err error) {
+		if ref, refErr := reference.WithDigest(repo, desc.Digest); refErr == nil && urls != nil {
+			t.URL, err = urls.BuildBlobURL(ref)
+		}
+		return err
+	})
+	return b.write(ctx, e)
 }
 
 // event starts an event with what the context of the call says, and finds the URLs
@@ -215,14 +218,20 @@ func (b *Bridge) event(ctx context.Context, action, kind string, repo reference.
 	return e, urls
 }
 
-// writeDespite writes an event of which something could not be found out. It is
-// worth more without than not at all, but somebody should know.
-func (b *Bridge) writeDespite(ctx context.Context, e *Event, missing error) error {
-	if missing != nil {
-		loggerFrom(ctx, b.config.Logger).WithField("event.id", e.ID).WithError(missing).
-			Warn("notifications: event is incomplete")
-	}
-	return b.write(ctx, e)
+// complete finds something out for an event, by code that is not ours. An event is
+// worth more without it than not at all, but somebody should know.
+func (b *Bridge) complete(ctx context.Context, e *Event, find func() error) {
+	var err error
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("notifications: panic: %v", p)
+		}
+		if err != nil {
+			loggerFrom(ctx, b.config.Logger).WithField("event.id", e.ID).WithError(err).
+				Warn("notifications: event is incomplete")
+		}
+	}()
+	err = find()
 }
 
 func (b *Bridge) write(ctx context.Context, e *Event) (err error) {

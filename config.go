@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,9 +42,10 @@ func wrong(field, format string, args ...any) error {
 // EndpointConfig is the configuration of a webhook endpoint, in the words of
 // distribution's own. The zero value has the defaults.
 //
-// It decodes from YAML and JSON. A duration is text with a unit, as "500ms"; a bare
-// number is an error, as is a key that is not known. Printing or encoding it shows
-// no header value and no credential in the URL.
+// It decodes from YAML and JSON, over what is set already. A duration is text with a
+// unit, as "500ms"; a bare number is an error, as is a key that is not known. Printing
+// or encoding it shows no header value and no credential in the URL. (In an unexported
+// field of another struct, fmt looks past that: keep it there by pointer.)
 type EndpointConfig struct {
 	// Name and URL are for programs that keep them here: see NewEndpoint. Disabled
 	// is for those that decide by it whether to call it.
@@ -68,6 +70,21 @@ type EndpointConfig struct {
 	// MaxBackoff bounds Backoff. Zero means 5m, or Backoff if that is longer.
 	MaxBackoff time.Duration `yaml:"maxbackoff,omitempty" json:"maxbackoff,omitempty"`
 
+	// MaxAttempts is how often an envelope is tried before its events go to the dead
+	// letters, and MaxAge how long, from its first attempt on. Zero means for ever.
+	MaxAttempts int           `yaml:"maxattempts,omitempty" json:"maxattempts,omitempty"`
+	MaxAge      time.Duration `yaml:"maxage,omitempty" json:"maxage,omitempty"`
+
+	// DeadLetters gets the events that are refused or given up. Nil means the newest
+	// thousand, in memory.
+	DeadLetters DeadLetterSink `yaml:"-" json:"-"`
+
+	// MaxPending, MaxPendingBytes and Overflow limit the endpoint's own queue: see
+	// HubConfig. Behind a hub, the hub's limits count.
+	MaxPending      int      `yaml:"maxpending,omitempty" json:"maxpending,omitempty"`
+	MaxPendingBytes int      `yaml:"maxpendingbytes,omitempty" json:"maxpendingbytes,omitempty"`
+	Overflow        Overflow `yaml:"overflow,omitempty" json:"overflow,omitempty"`
+
 	// MediaType is the Content-Type of an envelope. Empty means MediaTypeV2.
 	MediaType string `yaml:"mediatype,omitempty" json:"mediatype,omitempty"`
 
@@ -89,6 +106,15 @@ type EndpointConfig struct {
 	Logger *logrus.Entry `yaml:"-" json:"-"`
 }
 
+// detach makes copies of what a caller could still change.
+func (c *EndpointConfig) detach() {
+	c.Headers = c.Headers.Clone()
+	c.IgnoredMediaTypes = slices.Clone(c.IgnoredMediaTypes)
+	for _, r := range []*Rules{&c.Only, &c.Ignore} {
+		r.MediaTypes, r.Actions, r.Repositories = slices.Clone(r.MediaTypes), slices.Clone(r.Actions), slices.Clone(r.Repositories)
+	}
+}
+
 func (c *EndpointConfig) filter() Filter {
 	f := Filter{Only: c.Only, Ignore: c.Ignore}
 	f.Ignore.MediaTypes = append(append([]string(nil), c.Ignore.MediaTypes...), c.IgnoredMediaTypes...)
@@ -96,7 +122,15 @@ func (c *EndpointConfig) filter() Filter {
 }
 
 func (c *EndpointConfig) retry() RetryConfig {
-	return RetryConfig{Threshold: c.Threshold, Backoff: c.Backoff, MaxBackoff: c.MaxBackoff, Logger: c.Logger}
+	return RetryConfig{
+		Threshold: c.Threshold, Backoff: c.Backoff, MaxBackoff: c.MaxBackoff,
+		MaxAttempts: c.MaxAttempts, MaxAge: c.MaxAge,
+		DeadLetters: c.DeadLetters, Name: c.Name, Logger: c.Logger,
+	}
+}
+
+func (c *EndpointConfig) queue() HubConfig {
+	return HubConfig{MaxPending: c.MaxPending, MaxPendingBytes: c.MaxPendingBytes, Overflow: c.Overflow, Logger: c.Logger}
 }
 
 func (c *EndpointConfig) http() HTTPConfig {
@@ -118,6 +152,7 @@ type configJSON struct {
 	Timeout    durationText `yaml:"timeout,omitempty" json:"timeout,omitempty"`
 	Backoff    durationText `yaml:"backoff,omitempty" json:"backoff,omitempty"`
 	MaxBackoff durationText `yaml:"maxbackoff,omitempty" json:"maxbackoff,omitempty"`
+	MaxAge     durationText `yaml:"maxage,omitempty" json:"maxage,omitempty"`
 }
 
 type durationText json.RawMessage
@@ -131,7 +166,8 @@ func (d *durationText) UnmarshalJSON(b []byte) error {
 
 // UnmarshalJSON decodes a configuration and refuses what it does not know.
 func (c *EndpointConfig) UnmarshalJSON(b []byte) error {
-	var decoded EndpointConfig
+	decoded := *c // what is not in the document stays
+	decoded.detach()
 	w := configJSON{plainEndpointConfig: (*plainEndpointConfig)(&decoded)}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
@@ -157,12 +193,12 @@ func (c *EndpointConfig) UnmarshalJSON(b []byte) error {
 		{"timeout", w.Timeout, &decoded.Timeout},
 		{"backoff", w.Backoff, &decoded.Backoff},
 		{"maxbackoff", w.MaxBackoff, &decoded.MaxBackoff},
+		{"maxage", w.MaxAge, &decoded.MaxAge},
 	} {
 		if err := f.text.parse(f.to); err != nil {
 			return fmt.Errorf("notifications: endpoint: %w", &ConfigError{Field: f.field, Err: err})
 		}
 	}
-	decoded.Logger = c.Logger
 	*c = decoded
 	return nil
 }
@@ -220,7 +256,7 @@ func (c EndpointConfig) shown() *plainEndpointConfig {
 		c.URL = redactURL(c.URL)
 	}
 	c.Headers = redactHeaders(c.Headers)
-	c.Logger = nil
+	c.Logger, c.DeadLetters = nil, nil
 	return (*plainEndpointConfig)(&c)
 }
 
@@ -238,6 +274,7 @@ func (c EndpointConfig) MarshalJSON() ([]byte, error) {
 		Timeout:             text(c.Timeout),
 		Backoff:             text(c.Backoff),
 		MaxBackoff:          text(c.MaxBackoff),
+		MaxAge:              text(c.MaxAge),
 	})
 }
 
@@ -249,8 +286,18 @@ func (c EndpointConfig) Format(f fmt.State, verb rune) {
 	fmt.Fprintf(f, fmt.FormatString(f, verb), *c.shown())
 }
 
+func (c HTTPConfig) shown() plainHTTPConfig {
+	c.Headers = redactHeaders(c.Headers)
+	return plainHTTPConfig(c)
+}
+
+// MarshalJSON encodes the configuration to be looked at: without its secrets.
+func (c HTTPConfig) MarshalJSON() ([]byte, error) { return json.Marshal(c.shown()) }
+
+// MarshalYAML is MarshalJSON for YAML.
+func (c HTTPConfig) MarshalYAML() (any, error) { return c.shown(), nil }
+
 // Format prints the configuration without its secrets, whatever the verb.
 func (c HTTPConfig) Format(f fmt.State, verb rune) {
-	c.Headers = redactHeaders(c.Headers)
-	fmt.Fprintf(f, fmt.FormatString(f, verb), plainHTTPConfig(c))
+	fmt.Fprintf(f, fmt.FormatString(f, verb), c.shown())
 }

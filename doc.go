@@ -55,11 +55,11 @@
 // stops where the receiver says that it is gone. It never follows a redirect.
 //
 // Shutdown. Close stops intake at once, delivers until its context ends, cancels what
-// is under way, and says how much was left and for whom. It comes back within a
-// quarter of a second after its context ended, whatever a receiver does.
+// is under way, and says how much was left and for whom. It comes back within half
+// a second after its context ended, whatever a receiver or a sink does.
 //
 // Secrets. Header values, and a URL's user, password and query, are in no log, error
-// or metric, nor in what fmt prints.
+// or metric, nor in what fmt prints of an endpoint or its configuration.
 //
 // # Beside it
 //

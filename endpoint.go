@@ -2,6 +2,7 @@ package notifications
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -58,6 +59,7 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 		return fail(wrong("disabled", "true: allowed is false: leave a disabled endpoint out"))
 	}
 
+	config.detach()
 	config.Name, config.URL = name, url
 	config.Logger = orStandardLogger(config.Logger).WithField("endpoint", name)
 	e := &Endpoint{name: name, config: &config, account: new(account), log: config.Logger}
@@ -70,7 +72,14 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 	if err := retry.setDefaults(); err != nil {
 		return fail(err)
 	}
+	queue := config.queue()
+	if err := queue.checkLimits(); err != nil {
+		return fail(err)
+	}
 	filter := config.filter()
+	if _, err := (Rules{MediaTypes: config.IgnoredMediaTypes}).compile(""); err != nil {
+		return fail(&ConfigError{Field: "ignoredmediatypes", Err: errors.Unwrap(err)})
+	}
 	if _, err := filter.compile(); err != nil {
 		return fail(err)
 	}
@@ -110,7 +119,7 @@ func (e *Endpoint) queued() (*eventQueue, error) {
 		return nil, ErrSinkClosed
 	}
 	if e.queue == nil {
-		q, err := newQueue(e.name, &queuedEndpoint{e.chain, e.account}, HubConfig{Logger: e.log})
+		q, err := newQueue(e.name, &queuedEndpoint{e.chain, e.account}, e.config.queue())
 		if err != nil {
 			return nil, err
 		}
@@ -125,18 +134,27 @@ type queuedEndpoint struct {
 	account *account
 }
 
-func (q *queuedEndpoint) behindHub() (Sink, *account) { return q.Sink, q.account }
-
 // Deliver posts one envelope with as many of the events as fit, again and again
 // until the receiver has accepted it or ctx ends. It does not use the queue.
 func (e *Endpoint) Deliver(ctx context.Context, events ...*Event) (settled int, err error) {
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		return 0, ErrSinkClosed
+	}
 	out, err := deliver(ctx, e.chain, events)
 	e.account.direct(out)
 	return out.settled(), err
 }
 
-// behindHub is how a hub delivers: it keeps the cursor, and so counts.
-func (e *Endpoint) behindHub() (Sink, *account) { return e.chain, e.account }
+// Pause stops the deliveries until Resume, and keeps what there is. What is under way
+// is finished.
+func (e *Endpoint) Pause() { e.retry.gate.pause() }
+
+// Resume lets the endpoint go on at once, whether it was paused, had stopped because
+// its receiver was gone, or was waiting.
+func (e *Endpoint) Resume() { e.retry.gate.resume() }
 
 // Metrics returns the endpoint's counts and state.
 func (e *Endpoint) Metrics() EndpointMetrics {

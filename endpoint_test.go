@@ -307,29 +307,6 @@ func TestEndpointExpvar(t *testing.T) {
 	assert.Equal(t, "[]", publishedEndpoints(t), "gone after Close")
 }
 
-func TestExpvarExtendsTheListThatIsThere(t *testing.T) {
-	r := newReceiver(t)
-	first := newEndpoint(t, "first", r.URL, EndpointConfig{}) // so that the maps are there
-	m := expvar.Get("registry").(*expvar.Map).Get("notifications").(*expvar.Map)
-	ours := m.Get("endpoints")
-	defer m.Set("endpoints", ours)
-	m.Set("endpoints", expvar.Func(func() any { return []map[string]string{{"name": "stock"}} }))
-	defer newEndpoint(t, "none", r.URL, EndpointConfig{}).Close(t.Context())
-
-	var list []struct{ Name string }
-	require.NoError(t, json.Unmarshal([]byte(publishedEndpoints(t)), &list))
-	require.Len(t, list, 3)
-	assert.Equal(t, "stock", list[0].Name)
-	assert.Equal(t, first.Name(), list[1].Name)
-
-	m.Set("endpoints", expvar.Func(func() any { return "not a list" }))
-	second := newEndpoint(t, "second", r.URL, EndpointConfig{})
-	require.NoError(t, json.Unmarshal([]byte(publishedEndpoints(t)), &list))
-	assert.Equal(t, second.Name(), list[len(list)-1].Name)
-	m.Set("endpoints", expvar.Func(func() any { return nil }))
-	require.NoError(t, newEndpoint(t, "third", r.URL, EndpointConfig{}).Close(t.Context()))
-}
-
 // TestEndpointShowsNoSecrets looks for the configuration's secrets in every log,
 // error and way to print there is.
 func TestEndpointShowsNoSecrets(t *testing.T) {

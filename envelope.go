@@ -21,10 +21,14 @@ const (
 // otherwise: 16 MiB.
 const DefaultMaxEnvelope = 16 << 20
 
+// MaxEnvelopeEvents is how many events an envelope may have that is decoded. This
+// package sends 1024 at most.
+const MaxEnvelopeEvents = 1 << 14
+
 // ErrNotEnvelope is returned for JSON that is not {"events":[…]}.
 var ErrNotEnvelope = errors.New("notifications: not an envelope of events")
 
-// ErrEnvelopeTooLarge is returned for a body over the limit.
+// ErrEnvelopeTooLarge is returned for more bytes or events than are allowed.
 var ErrEnvelopeTooLarge = errors.New("notifications: envelope too large")
 
 // ErrMediaType is returned for a body that does not claim to be an envelope.
@@ -68,27 +72,91 @@ func DecodeEnvelope(contentType string, body io.Reader, maxBytes int64) (*Envelo
 
 // UnmarshalJSON reads an envelope. Each event keeps the bytes it came in.
 func (env *Envelope) UnmarshalJSON(b []byte) error {
-	var raw struct {
-		Events *[]json.RawMessage `json:"events"`
+	d := json.NewDecoder(bytes.NewReader(b))
+	events, err := decodeEvents(d)
+	if err == nil {
+		if _, behind := d.Token(); !errors.Is(behind, io.EOF) {
+			err = errors.New("something behind the end")
+		}
 	}
-	if err := json.Unmarshal(b, &raw); err != nil {
+	switch {
+	case errors.Is(err, ErrEnvelopeTooLarge):
+		return err
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotEnvelope, err)
 	}
-	if raw.Events == nil {
-		return fmt.Errorf("%w: no list of events", ErrNotEnvelope)
-	}
-
-	events := make([]*Event, len(*raw.Events))
-	for i, r := range *raw.Events {
-		if bytes.Equal(r, []byte("null")) {
-			return fmt.Errorf("%w: event %d of %d is null", ErrNotEnvelope, i+1, len(events))
-		}
-		events[i] = new(Event)
-		if err := events[i].UnmarshalJSON(r); err != nil {
-			return fmt.Errorf("%w: event %d of %d: %w", ErrNotEnvelope, i+1, len(events), err)
-		}
-	}
 	env.Events = events
+	return nil
+}
+
+// decodeEvents goes through the members of the envelope one by one, and through its
+// events one by one, so that what it makes of a body is bounded too: a body full of
+// empty events takes hundreds of times its size.
+func decodeEvents(d *json.Decoder) (events []*Event, err error) {
+	if err := expect(d, json.Delim('{')); err != nil {
+		return nil, err
+	}
+	found := false
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		if name != "events" {
+			var other json.RawMessage
+			if err := d.Decode(&other); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if events, err = decodeList(d); err != nil {
+			return nil, err
+		}
+		found = true
+	}
+	if err := expect(d, json.Delim('}')); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, errors.New("no list of events")
+	}
+	return events, nil
+}
+
+func decodeList(d *json.Decoder) (events []*Event, err error) {
+	if err := expect(d, json.Delim('[')); err != nil {
+		return nil, err
+	}
+	events = []*Event{}
+	for d.More() {
+		if len(events) == MaxEnvelopeEvents {
+			return nil, fmt.Errorf("%w: more than the %d events allowed", ErrEnvelopeTooLarge, MaxEnvelopeEvents)
+		}
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return nil, err
+		}
+		if string(raw) == "null" {
+			return nil, fmt.Errorf("event %d is null", len(events)+1)
+		}
+		e := new(Event)
+		if err := e.UnmarshalJSON(raw); err != nil {
+			return nil, fmt.Errorf("event %d: %w", len(events)+1, err)
+		}
+		events = append(events, e)
+	}
+	return events, expect(d, json.Delim(']'))
+}
+
+func expect(d *json.Decoder, want json.Delim) error {
+	switch got, err := d.Token(); {
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	case err != nil:
+		return err
+	case got != want:
+		return fmt.Errorf("%v where %v was expected", got, want)
+	}
 	return nil
 }
 
@@ -114,8 +182,11 @@ func appendEnvelope(dst []byte, events []*Event, maxEvents, maxBytes int) (body 
 	dst = append(dst, envelopeHead...)
 	for n < len(events) && n < maxEvents {
 		e, err := events[n].encoded()
+		if err != nil && n > 0 {
+			break // those before it go first
+		}
 		if err != nil {
-			return nil, n, fmt.Errorf("notifications: event %q: %w", events[n].ID, err)
+			return nil, 0, fmt.Errorf("notifications: event %q: %w", events[n].ID, err)
 		}
 		if n > 0 {
 			if maxBytes > 0 && len(dst)-start+1+len(e)+len(envelopeTail) > maxBytes {

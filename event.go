@@ -206,6 +206,9 @@ func (e *Event) MarshalJSON() ([]byte, error) { return e.encoded() }
 // UnmarshalJSON reads an event and keeps the bytes it came in. Fields that this
 // package does not know are kept in these bytes alone.
 func (e *Event) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil // as encoding/json has it
+	}
 	var w eventJSON
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
@@ -241,6 +244,9 @@ func validate(events []*Event) error {
 		if year := e.Timestamp.Year(); year < 0 || year > 9999 {
 			// RFC 3339 has four digits for the year.
 			return fmt.Errorf("notifications: event %q: timestamp: year %d: allowed are 0 to 9999", e.ID, year)
+		}
+		if _, offset := e.Timestamp.Zone(); offset <= -24*3600 || offset >= 24*3600 {
+			return fmt.Errorf("notifications: event %q: timestamp: zone %d s from UTC: allowed is less than a day", e.ID, offset)
 		}
 	}
 	return nil

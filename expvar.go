@@ -16,14 +16,17 @@ var published publishedEndpoints
 type publishedEndpoints struct {
 	mu        sync.Mutex // guards the rest
 	endpoints []*Endpoint
-	others    expvar.Var // the list that somebody else had put there
+	shown     bool       // has been put in its place
+	others    expvar.Var // the list that somebody else had put there before
 }
 
 func (p *publishedEndpoints) add(e *Endpoint) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.endpoints = append(p.endpoints, e)
-	p.publish()
+	if m := notificationsMap(); m != nil {
+		p.publish(m)
+	}
 }
 
 func (p *publishedEndpoints) remove(e *Endpoint) {
@@ -34,19 +37,17 @@ func (p *publishedEndpoints) remove(e *Endpoint) {
 	}
 }
 
-// publish puts this list in its place. A stock distribution server has a list of
-// its own there, and which of the two comes first depends on the order of imports;
-// so this is done with each new endpoint, and never hides what was there. The
-// caller holds the lock.
-func (p *publishedEndpoints) publish() {
-	m := notificationsMap()
-	if m == nil {
+// publish puts this list in its place, with the first endpoint. A stock distribution
+// server has put a list of its own there before, when it was initialized; that is
+// extended. Whoever comes later is left alone, and has to extend ours: to extend that
+// in turn could go round for ever. The caller holds the lock.
+func (p *publishedEndpoints) publish(m *expvar.Map) {
+	if p.shown {
 		return
 	}
-	if there := m.Get("endpoints"); there != expvar.Var(p) {
-		p.others = there
-		m.Set("endpoints", p)
-	}
+	p.shown = true
+	p.others = m.Get("endpoints")
+	m.Set("endpoints", p)
 }
 
 // rejected counts the events that were lost by all bridges of the process.

@@ -217,4 +217,10 @@ func (s *filterSink) Close(ctx context.Context) error {
 	return s.door.close(ctx, s.sink.Close)
 }
 
+func (s *filterSink) drain() {
+	if d, ok := s.sink.(drainer); ok {
+		d.drain()
+	}
+}
+
 func (s *filterSink) maxEvents() int { return blockSize(s.sink) }

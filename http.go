@@ -56,16 +56,27 @@ type DeliveryError struct {
 	Kind FailureKind
 	// Status is the HTTP status, or zero if there was no answer.
 	Status int
+	// Events is how many events were in the envelope.
+	Events int
 	// RetryAfter is how long the receiver wants to be left alone (RFC 9110, 10.2.3),
 	// at most MaxRetryAfter. Zero: it did not say.
 	RetryAfter time.Duration
+	// Answer is a piece of what the receiver said, at most 512 bytes of printable text.
+	Answer string
 	// Err is why there was no answer, else nil.
 	Err error
 }
 
+// Permanent says whether it makes no sense to send the same again, unless somebody
+// has changed something.
+func (e *DeliveryError) Permanent() bool { return e.Kind != Transient }
+
 func (e *DeliveryError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("notifications: no answer from the receiver: %v", e.Err)
+	}
+	if e.Answer != "" {
+		return fmt.Sprintf("notifications: the receiver answered %s: %.100s", statusLine(e.Status), e.Answer)
 	}
 	return fmt.Sprintf("notifications: the receiver answered %s", statusLine(e.Status))
 }
@@ -212,9 +223,13 @@ func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, e
 		}
 		body, n, err := appendEnvelope(nil, events, s.config.MaxEvents, s.config.MaxBytes)
 		if err != nil {
-			return err
+			// It can never be sent: no receiver has to refuse it first.
+			return &DeliveryError{Kind: Refused, Events: 1, Err: err}
 		}
 		if err := s.post(ctx, body); err != nil {
+			if failed := (*DeliveryError)(nil); errors.As(err, &failed) {
+				failed.Events = n
+			}
 			return err
 		}
 		out.delivered = n
@@ -223,8 +238,8 @@ func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, e
 	return out, err
 }
 
-func (s *httpSink) post(ctx context.Context, body []byte) error {
-	resp, err := s.client.Do(s.request(ctx, body))
+func (s *httpSink) post(ctx context.Context, envelope []byte) error {
+	resp, err := s.client.Do(s.request(ctx, envelope))
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // it was us, not the receiver
@@ -237,7 +252,15 @@ func (s *httpSink) post(ctx context.Context, body []byte) error {
 
 	// What is read to its end leaves a connection that can be used again; an endless
 	// body is not worth one.
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	var answer bytes.Buffer
+	body := io.LimitReader(resp.Body, maxAnswer)
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		body = http.NoBody // this one is a raw connection, which knows of no time-out
+	}
+	if resp.StatusCode/100 != 2 {
+		_, _ = io.CopyN(&answer, body, 4*maxShownAnswer)
+	}
+	_, _ = io.Copy(io.Discard, body)
 
 	if resp.StatusCode/100 == 2 {
 		return nil
@@ -246,11 +269,16 @@ func (s *httpSink) post(ctx context.Context, body []byte) error {
 		Kind:       kindOfStatus(resp.StatusCode),
 		Status:     resp.StatusCode,
 		RetryAfter: retryAfter(resp, time.Now()),
+		Answer:     s.target.printable(answer.String()),
 	}
 }
 
-// maxAnswer is how much of an answer's body is read, in bytes.
-const maxAnswer = 64 << 10
+// maxAnswer is how much of an answer's body is read, and maxShownAnswer how much of
+// it is shown, in bytes.
+const (
+	maxAnswer      = 64 << 10
+	maxShownAnswer = 512
+)
 
 func (s *httpSink) request(ctx context.Context, body []byte) *http.Request {
 	t := s.target
@@ -271,7 +299,9 @@ func (s *httpSink) request(ctx context.Context, body []byte) *http.Request {
 	}
 	// A POST is not repeated on a connection that broke, unless it says that this is
 	// harmless. It is: receivers deduplicate. The empty key sends no header.
-	r.Header["Idempotency-Key"] = nil
+	if r.Header["Idempotency-Key"] == nil {
+		r.Header["Idempotency-Key"] = nil
+	}
 	return r.WithContext(ctx)
 }
 

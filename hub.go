@@ -129,24 +129,30 @@ func (h *Hub) Add(name string, sink Sink) error {
 		return fmt.Errorf("notifications: hub: sink %q: nil", name)
 	}
 
+	w, err := h.add(name, sink)
+	if err == nil {
+		w.log.Debug("notifications: sink added")
+	}
+	return err
+}
+
+func (h *Hub) add(name string, sink Sink) (*worker, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return ErrSinkClosed
+		return nil, ErrSinkClosed
 	}
 	if h.workers[name] != nil {
-		return fmt.Errorf("notifications: hub: sink name: %q: is in use: allowed is any other", name)
+		return nil, fmt.Errorf("notifications: hub: sink name: %q: is in use: allowed is any other", name)
 	}
 	cursor, err := h.log.Cursor(name)
 	if err != nil {
-		return fmt.Errorf("notifications: hub: sink %q: %w", name, err)
+		return nil, fmt.Errorf("notifications: hub: sink %q: %w", name, err)
 	}
-
 	w := newWorker(h, name, sink, cursor)
 	h.workers[name] = w
 	go w.run()
-	w.log.Debug("notifications: sink added")
-	return nil
+	return w, nil
 }
 
 // Remove takes the named sink out of the hub and forgets its place in the log. What
@@ -156,26 +162,38 @@ func (h *Hub) Add(name string, sink Sink) error {
 func (h *Hub) Remove(ctx context.Context, name string) error {
 	h.mu.Lock()
 	w := h.workers[name]
-	delete(h.workers, name)
-	h.mu.Unlock()
-	if w == nil {
+	if w == nil || w.leaving {
+		h.mu.Unlock()
 		return fmt.Errorf("notifications: hub: sink name: %q: is not in the hub", name)
 	}
+	w.leaving = true // the name is free when the log has forgotten it
+	h.mu.Unlock()
 
 	w.log.Debug("notifications: sink removed")
 	stopped := w.stopBy(ctx)
 	err := h.log.Forget(name)
-	w.logLost(w.feed.end(DroppedRemoved), DroppedRemoved)
+	w.end(DroppedRemoved)
+	h.drop(w)
 	if !stopped {
 		err = errors.Join(err, fmt.Errorf("notifications: hub: sink %q ignores its cancelled context and is still busy", name))
 	}
 	return err
 }
 
+// drop takes a worker out whose feed has ended.
+func (h *Hub) drop(w *worker) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.workers[w.name] == w {
+		delete(h.workers, w.name)
+	}
+}
+
 // Metrics returns the counts of each sink, each at one moment.
 func (h *Hub) Metrics() map[string]Metrics {
 	h.mu.Lock()
 	workers := maps.Clone(h.workers)
+	maps.DeleteFunc(workers, func(_ string, w *worker) bool { return w.leaving })
 	h.mu.Unlock()
 
 	m := make(map[string]Metrics, len(workers))
@@ -198,40 +216,47 @@ func (h *Hub) Close(ctx context.Context) error {
 
 		h.config.Logger.WithField("sinks", len(workers)).Debug("notifications: hub closes")
 		errs := []error{h.log.Close()}
-		results := make(chan closeResult, len(workers))
+		results := make(chan error, len(workers))
 		for _, w := range workers {
 			go func() { results <- w.close(ctx) }()
 		}
-		left := make(map[string]uint64)
 		for range workers {
-			r := <-results
-			if r.lost > 0 {
-				left[r.name] = r.lost
-			}
-			errs = append(errs, r.err)
+			errs = append(errs, <-results)
 		}
-		if len(left) > 0 {
-			errs = append(errs, &UndeliveredError{Sinks: left})
-		}
-		return errors.Join(errs...)
+		return errors.Join(append(errs, undelivered(workers))...)
 	})
 }
 
-// leave takes out a worker whose sink is closed.
+// leave takes out a worker whose sink is closed. At the end of the hub it stays in,
+// so that Close says what was lost with it.
 func (h *Hub) leave(w *worker) {
+	w.end(DroppedSinkClosed)
 	h.mu.Lock()
-	if h.workers[w.name] == w && !h.closed {
-		delete(h.workers, w.name)
-	}
+	stays := h.closed || w.leaving
 	h.mu.Unlock()
-	w.logLost(w.feed.end(DroppedSinkClosed), DroppedSinkClosed)
+	if stays {
+		return
+	}
+	h.drop(w)
+	// Closed it says that it is, but the hub owes it a Close all the same.
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := w.closeSink(ctx); err != nil {
+		w.log.WithError(err).Warn("notifications: closing a sink that left")
+	}
 }
 
-// has says whether a sink of that name is in the hub.
-func (h *Hub) has(name string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.workers[name] != nil
+func undelivered(workers []*worker) error {
+	left := make(map[string]uint64)
+	for _, w := range workers {
+		if n := w.lost.Load(); n > 0 {
+			left[w.name] = n
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return &UndeliveredError{Sinks: left}
 }
 
 // UndeliveredError says how many events a Close had to give up.

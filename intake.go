@@ -19,7 +19,7 @@ type closer struct {
 	err  error
 }
 
-func (c *closer) close(ctx context.Context, f func() error) error {
+func (c *closer) close(ctx context.Context, f func() error) (err error) {
 	c.mu.Lock()
 	first := c.done == nil
 	if first {
@@ -28,8 +28,14 @@ func (c *closer) close(ctx context.Context, f func() error) error {
 	c.mu.Unlock()
 
 	if first {
+		defer close(c.done)
+		defer func() {
+			if p := recover(); p != nil {
+				c.err = fmt.Errorf("notifications: Close panicked: %v", p)
+				err = c.err
+			}
+		}()
 		c.err = f()
-		close(c.done)
 		return c.err
 	}
 	if !waitFor(ctx, c.done) {
@@ -104,8 +110,24 @@ func (in *intake) close(ctx context.Context, behind func(context.Context) error)
 		if left {
 			waitGrace(in.empty)
 		}
-		return behind(ctx)
+		return closeWithin(ctx, behind)
 	})
+}
+
+var errCloseIgnoresContext = errors.New("notifications: Close ignores its context, and is not waited for")
+
+// closeWithin calls the Close of somebody else's, which may hang or panic.
+func closeWithin(ctx context.Context, closeIt func(context.Context) error) error {
+	var c closer
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.close(ctx, func() error { return closeIt(ctx) })
+	}()
+	if !waitFor(ctx, done) && !waitGrace(done) {
+		return errCloseIgnoresContext
+	}
+	return c.err
 }
 
 // waitFor waits until done is closed or ctx ends, and says whether done was closed.

@@ -55,7 +55,7 @@ type Listener interface {
 // TagManifestsProvider. For the rest each has Unwrap. A nil remover stays nil, and
 // without a listener both come back as they are.
 func Listen(repo distribution.Repository, remover distribution.RepositoryRemover, listener Listener) (distribution.Repository, distribution.RepositoryRemover) {
-	if listener == nil {
+	if listener == nil || listener == (*Bridge)(nil) {
 		return repo, remover
 	}
 	if repo != nil {
@@ -91,6 +91,7 @@ func tell(ctx context.Context, l Listener, repo reference.Named, call func() err
 // report logs what nobody else will hear of: the caller gets the registry's result
 // and not ours.
 func report(ctx context.Context, l Listener, repo reference.Named, err error) {
+	defer func() { _ = recover() }() // a name or a logger of others' that panics, too
 	var fallback *logrus.Entry
 	if b, ok := l.(*Bridge); ok {
 		fallback = b.config.Logger
@@ -107,5 +108,5 @@ func report(ctx context.Context, l Listener, repo reference.Named, err error) {
 	if lost := (*RejectedError)(nil); errors.As(err, &lost) {
 		log = log.WithFields(logrus.Fields{"event.id": lost.Event.ID, "action": lost.Event.Action})
 	}
-	log.WithError(err).Error("notifications: event lost")
+	log.WithError(err).Error("notifications: listener failed")
 }

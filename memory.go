@@ -139,7 +139,8 @@ type memoryCursor struct {
 
 func (c *memoryCursor) Next(ctx context.Context, block []*Event) (int, error) {
 	for {
-		n, closed := c.next(block)
+		n, closed, note := c.next(block)
+		note.log(c.log.logger)
 		switch {
 		case n > 0:
 			return n, nil
@@ -155,12 +156,13 @@ func (c *memoryCursor) Next(ctx context.Context, block []*Event) (int, error) {
 }
 
 // next fills block with what is there, or asks to be woken.
-func (c *memoryCursor) next(block []*Event) (n int, closed bool) {
+func (c *memoryCursor) next(block []*Event) (n int, closed bool, note overflowNote) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	note = c.overflow.over(c)
 	if c.closed {
-		return 0, true
+		return 0, true, note
 	}
 	for n < len(block) && c.read < l.end {
 		until, missing := c.overflow.gap(c.read, l.end)
@@ -172,7 +174,7 @@ func (c *memoryCursor) next(block []*Event) (n int, closed bool) {
 	}
 	if n > 0 {
 		c.overflow.tried(l, block[:n])
-		return n, false
+		return n, false, note
 	}
 	if !l.closed && !c.idle {
 		select {
@@ -182,7 +184,7 @@ func (c *memoryCursor) next(block []*Event) (n int, closed bool) {
 		c.idle = true
 		l.idle = append(l.idle, c)
 	}
-	return 0, l.closed
+	return 0, l.closed, note
 }
 
 // copy copies events from where the cursor is, in one chunk, up to number end.
@@ -198,10 +200,9 @@ func (c *memoryCursor) copy(block []*Event, end uint64) int {
 
 func (c *memoryCursor) Settle(n int) {
 	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
 	c.settled += uint64(n)
-	note := c.overflow.settled(c, n)
-	c.log.mu.Unlock()
-	note.log(c.log.logger)
+	c.overflow.settled(c, n)
 }
 
 func (c *memoryCursor) Lag() Lag {

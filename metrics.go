@@ -111,6 +111,12 @@ func (f *feed) end(reason string) (lost uint64) {
 	return lost
 }
 
+func (f *feed) hasEnded() bool {
+	f.account.mu.Lock()
+	defer f.account.mu.Unlock()
+	return f.ended
+}
+
 // lag returns the counts of this life, and how many events the log has dropped.
 func (f *feed) lag() (lag Lag, dropped uint64) {
 	lag = f.cursor.Lag()

@@ -196,10 +196,10 @@ func (o *cursorOverflow) tried(l *memoryLog, events []*Event) {
 }
 
 // settled gives back the room of n events.
-func (o *cursorOverflow) settled(c *memoryCursor, n int) overflowNote {
+func (o *cursorOverflow) settled(c *memoryCursor, n int) {
 	l := c.log
 	if !l.bounded() {
-		return overflowNote{}
+		return
 	}
 	if l.limits.bytes > 0 {
 		for _, size := range o.trying[:n] {
@@ -208,12 +208,6 @@ func (o *cursorOverflow) settled(c *memoryCursor, n int) overflowNote {
 		o.trying = o.trying[n:]
 	}
 	l.roomAgain()
-	if o.episode == 0 || l.exceeded(2*c.lag().Pending, 2*o.bytes) {
-		return overflowNote{}
-	}
-	note := overflowNote{sink: c.name, lost: o.episode, over: true}
-	o.episode, o.noted = 0, false
-	return note
 }
 
 // dropOldest drops unread events until the rest is within the limits. The caller
@@ -236,6 +230,16 @@ type overflowNote struct {
 	sink string // empty: nothing to say
 	lost uint64
 	over bool
+}
+
+// over returns the line for the end of an episode: half of the room is free again.
+func (o *cursorOverflow) over(c *memoryCursor) overflowNote {
+	if !o.noted || c.log.exceeded(2*c.lag().Pending, 2*o.bytes) {
+		return overflowNote{}
+	}
+	note := overflowNote{sink: c.name, lost: o.episode, over: true}
+	o.episode, o.noted = 0, false
+	return note
 }
 
 // begins returns the line for the first loss of an episode.

@@ -7,8 +7,8 @@ import (
 
 // eventQueue is a hub in memory with one sink.
 type eventQueue struct {
-	hub  *Hub
-	name string
+	hub    *Hub
+	worker *worker
 }
 
 var _ Sink = (*eventQueue)(nil)
@@ -35,17 +35,29 @@ func newQueue(name string, sink Sink, config HubConfig) (*eventQueue, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Add(name, sink); err != nil {
+	w, err := h.add(name, sink)
+	if err != nil {
 		return nil, err
 	}
-	return &eventQueue{hub: h, name: name}, nil
+	return &eventQueue{hub: h, worker: w}, nil
 }
 
 func (q *eventQueue) Write(ctx context.Context, events ...*Event) error {
-	if !q.hub.has(q.name) {
-		return ErrSinkClosed // or the events would wait for nobody
+	if err := q.hub.Write(ctx, events...); err != nil {
+		return err
 	}
-	return q.hub.Write(ctx, events...)
+	// Asked afterwards: what was written before the sink left is counted as dropped,
+	// what came later would wait for nobody.
+	if q.worker.feed.hasEnded() {
+		return ErrSinkClosed
+	}
+	return nil
 }
 
-func (q *eventQueue) Close(ctx context.Context) error { return q.hub.Close(ctx) }
+func (q *eventQueue) Close(ctx context.Context) error {
+	err := q.hub.Close(ctx)
+	if left := (*UndeliveredError)(nil); errors.As(err, &left) {
+		return err
+	}
+	return errors.Join(err, undelivered([]*worker{q.worker})) // of a sink that left before
+}

@@ -3,6 +3,7 @@ package notifications
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,13 @@ func redactHeaders(h http.Header) http.Header {
 // replacer takes secrets out of a text. Those of one or two letters stay: a text
 // without any a is of no use, and says that there was one.
 func replacer(secrets []string) *strings.Replacer {
+	for _, s := range secrets {
+		if _, token, ok := strings.Cut(s, " "); ok {
+			secrets = append(secrets, token) // of "Bearer token"
+		}
+	}
+	// The longest first, or a short one could take a piece out of a long one.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
 	for _, s := range secrets {
 		if len(s) > 2 {

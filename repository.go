@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/reference"
@@ -133,6 +134,9 @@ func (s *blobStore) Stat(ctx context.Context, dgst digest.Digest) (distribution.
 	return desc, err
 }
 
+// describeTimeout is how long a client may be made to wait for a descriptor.
+const describeTimeout = time.Second
+
 // describe returns the descriptor of a blob that was just served. Without one the
 // event still says which blob it was.
 func (s *blobStore) describe(ctx context.Context, dgst digest.Digest) distribution.Descriptor {
@@ -143,7 +147,9 @@ func (s *blobStore) describe(ctx context.Context, dgst digest.Digest) distributi
 		return desc
 	}
 	// The client may have left with its blob, and its context with it.
-	desc, err := s.BlobStore.Stat(context.WithoutCancel(ctx), dgst)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), describeTimeout)
+	defer cancel()
+	desc, err := s.BlobStore.Stat(ctx, dgst)
 	if err != nil {
 		return distribution.Descriptor{Digest: dgst}
 	}

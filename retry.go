@@ -4,43 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 )
 
-// Phase is what an endpoint is doing, in one word.
-type Phase string
-
-// The three phases.
-const (
-	Running Phase = "running" // it delivers what there is
-	Waiting Phase = "waiting" // it tries again at a certain time
-	Stopped Phase = "stopped" // it waits for an operator
-)
-
-// Why an endpoint waits or has stopped.
-const (
-	ReasonFailures   = "failures"    // the last attempts failed
-	ReasonRetryAfter = "retry-after" // the receiver named the time
-	ReasonRefused    = "refused"     // an operator has to mend it: see FailureKind
-	ReasonGone       = "gone"        // the receiver said that it is gone for good (410)
-)
-
-// State is whether an endpoint delivers and, if not, why and until when.
-type State struct {
-	Phase  Phase
-	Reason string    `json:",omitempty"`
-	Until  time.Time `json:",omitzero"`
-}
-
 // RetryConfig is the configuration of a retrying sink. The zero value has the
 // defaults.
 type RetryConfig struct {
 	// Threshold is how many failures in a row make the sink suspect: from then on one
-	// block at a time is tried until one succeeds. Zero means 10.
+	// block at a time is tried until one succeeds. It is also how many events in a row
+	// may be refused before that is a failure of the sink and not of the events. Zero
+	// means 10.
 	Threshold int
 
 	// Backoff is the longest delay after a first failure. It doubles with each
@@ -50,6 +26,18 @@ type RetryConfig struct {
 	// MaxBackoff bounds Backoff, and is the slow pace at which something is tried
 	// that an operator has to mend. Zero means 5m, or Backoff if that is longer.
 	MaxBackoff time.Duration
+
+	// MaxAttempts is how often a block is tried before it goes to the dead letters,
+	// and MaxAge how long, from its first attempt on. Zero means for ever.
+	MaxAttempts int
+	MaxAge      time.Duration
+
+	// DeadLetters gets the events that are given up. Nil means the newest thousand,
+	// in memory.
+	DeadLetters DeadLetterSink
+
+	// Name is what dead letters call the sink.
+	Name string
 
 	// Logger gets a line when the sink begins to fail and one when it works again.
 	// Nil means logrus's standard logger.
@@ -63,16 +51,29 @@ func (c *RetryConfig) setDefaults() error {
 	if c.Threshold == 0 {
 		c.Threshold = 10
 	}
+	if c.MaxAttempts < 0 {
+		return wrong("maxattempts", "%d: allowed are zero, for any number, and above", c.MaxAttempts)
+	}
+	if c.MaxAge < 0 {
+		return wrong("maxage", "%v: allowed are zero, for ever, and above", c.MaxAge)
+	}
 	c.Logger = orStandardLogger(c.Logger)
+	if c.DeadLetters == nil {
+		c.DeadLetters = NewDeadLetters(0, c.Logger)
+	}
 	return setBackoff(&c.Backoff, &c.MaxBackoff, 5*time.Minute)
 }
 
-// retryingSink gives a block to the sink behind it until it is taken. What it
+// retryingSink gives a block to the sink behind it until it is settled. What it
 // learns from failures, it keeps in a gate that every attempt has to pass.
 type retryingSink struct {
-	sink Sink
-	gate *gate
-	door *intake
+	sink   Sink
+	config RetryConfig
+	gate   *gate
+	door   *intake
+
+	mu      sync.Mutex         // guards refused
+	refused map[*Event]*record // of the events that were refused alone, until they are settled
 }
 
 var (
@@ -81,9 +82,9 @@ var (
 )
 
 // NewRetryingSink returns a Sink whose Write and Deliver try sink again and again,
-// by the delivery policy, until it takes the events, ctx ends or the sink says
-// ErrSinkClosed. A *DeliveryError from sink says how to go on; any other error is
-// taken for one that will pass. Close closes sink.
+// by the delivery policy, until each event is taken or in the dead letters, ctx ends
+// or the sink says ErrSinkClosed. A *DeliveryError from sink says how to go on; any
+// other error is taken for one that will pass. Close closes sink.
 func NewRetryingSink(sink Sink, config RetryConfig) (Sink, error) {
 	if sink == nil {
 		return nil, errors.New("notifications: retrying sink: sink: nil")
@@ -95,15 +96,28 @@ func NewRetryingSink(sink Sink, config RetryConfig) (Sink, error) {
 }
 
 func newRetryingSink(sink Sink, config RetryConfig) *retryingSink {
-	return &retryingSink{sink: sink, gate: newGate(config), door: newIntake()}
+	return &retryingSink{
+		sink: sink, config: config, gate: newGate(config), door: newIntake(),
+		refused: make(map[*Event]*record),
+	}
 }
 
+// Write waits for parked events too, as there is nothing behind them to decide.
 func (s *retryingSink) Write(ctx context.Context, events ...*Event) error {
 	if len(events) == 0 {
 		return s.door.run(ctx, func(context.Context) error { return nil })
 	}
-	_, err := deliverAll(ctx, s, events)
-	return err
+	for {
+		out, err := deliverAll(ctx, s, events)
+		events = events[out.settled():]
+		parked := (*parkedError)(nil)
+		if !errors.As(err, &parked) {
+			return err
+		}
+		if err := s.door.run(ctx, func(ctx context.Context) error { return sleep(ctx, time.Until(parked.until)) }); err != nil {
+			return err
+		}
+	}
 }
 
 func (s *retryingSink) Deliver(ctx context.Context, events ...*Event) (int, error) {
@@ -112,200 +126,255 @@ func (s *retryingSink) Deliver(ctx context.Context, events ...*Event) (int, erro
 }
 
 // deliver returns as soon as some events are settled, so that whoever keeps the
-// cursor can move it.
+// cursor can move it, or a *parkedError.
 func (s *retryingSink) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
 	err = s.door.run(ctx, func(ctx context.Context) error {
-		if err := validate(events); err != nil {
+		if err := validate(events); err != nil || len(events) == 0 {
 			return err
 		}
-		for out.settled() == 0 {
-			if err := s.gate.pass(ctx); err != nil {
-				return err
-			}
-			var err error
-			if out, err = s.attempt(ctx, events); err != nil {
-				return err
-			}
-		}
-		return nil
+		var err error
+		out, err = (&pass{retryingSink: s, events: events, piece: len(events)}).run(ctx)
+		return err
 	})
 	return out, err
 }
 
-// attempt tries once and tells the gate. Its error is one that ends the retries.
-func (s *retryingSink) attempt(ctx context.Context, events []*Event) (out outcome, err error) {
+// parkedError is returned for a block all of whose events were refused, each alone,
+// and too few of them to say that it is the sink that is wrong. Whoever gets it gives
+// them again, with what has come behind them as soon as there is something, and
+// without by then.
+type parkedError struct {
+	events int
+	until  time.Time
+	err    error
+}
+
+func (e *parkedError) Error() string {
+	return fmt.Sprintf("notifications: %d events refused and parked: %v", e.events, e.err)
+}
+
+func (e *parkedError) Unwrap() error { return e.err }
+
+// pass is one way through a block from its front, until something is settled. It
+// halves what is refused until a refused event stands alone, parks that, and goes on
+// behind it. All that it knows of refusals it has just seen itself: so a receiver
+// that was mended in the meantime is never held against an event.
+type pass struct {
+	*retryingSink
+	events []*Event
+	parked int // refused alone, from the front
+	piece  int // how many to try next, behind these
+
+	attempts record // of the block, failures only
+}
+
+func (p *pass) run(ctx context.Context) (outcome, error) {
+	for {
+		if err := p.gate.pass(ctx); err != nil {
+			return outcome{}, err
+		}
+		out, err := p.attempt(ctx, p.events[p.parked:min(p.parked+p.piece, len(p.events))])
+		switch {
+		case out.settled() > 0:
+			return p.accepted(ctx, out)
+		case err == nil:
+			return outcome{}, errNoProgress
+		case errors.Is(err, ErrSinkClosed):
+			return outcome{}, err
+		case ctx.Err() != nil:
+			return outcome{}, context.Cause(ctx)
+		}
+		if out, err := p.failed(ctx, err); out.settled() > 0 || err != nil {
+			return out, err
+		}
+	}
+}
+
+// attempt tries once, and tells the gate what came of it.
+func (p *pass) attempt(ctx context.Context, events []*Event) (out outcome, err error) {
 	told := false
 	defer func() {
 		if !told {
-			s.gate.release() // a panic, a cancelled attempt: neither success nor failure
+			p.gate.release() // neither success nor failure; a panic, too
 		}
 	}()
 
-	out, err = deliver(ctx, s.sink, events)
+	out, err = deliver(ctx, p.sink, events)
 	switch {
 	case err == nil && out.settled() > 0:
-		s.gate.succeeded()
-	case err == nil:
-		return out, errNoProgress
-	case errors.Is(err, ErrSinkClosed):
+		p.gate.succeeded()
+	case err == nil, errors.Is(err, ErrSinkClosed), ctx.Err() != nil, kindOfFailure(err) == Refused:
 		return out, err
-	case ctx.Err() != nil:
-		return out, context.Cause(ctx)
 	default:
-		s.gate.failed(err)
+		p.gate.failed(err)
 	}
 	told = true
+	return out, err
+}
+
+// accepted is the end of a pass: the sink is known to work, so what it has refused
+// before is refused for good.
+func (p *pass) accepted(ctx context.Context, out outcome) (outcome, error) {
+	p.forget(p.events[p.parked : p.parked+out.settled()])
+	for i, e := range p.events[:p.parked] {
+		if err := p.bury(ctx, e, ReasonRefused, p.recordOf(e)); err != nil {
+			return outcome{deadLettered: i}, err
+		}
+		out.deadLettered++
+	}
+	p.forget(p.events[:p.parked])
 	return out, nil
 }
 
-func (s *retryingSink) Close(ctx context.Context) error {
-	return s.door.close(ctx, s.sink.Close)
-}
-
-func (s *retryingSink) maxEvents() int { return blockSize(s.sink) }
-
-// gate is what all attempts on one receiver have to pass: it is open, or shut
-// until a time, or shut until an operator opens it.
-type gate struct {
-	config RetryConfig
-
-	mu       sync.Mutex // guards the rest
-	state    State
-	failures int // in a row
-	inside   int // attempts under way
-	retry    backoff
-	faults   episode
-	changed  chan struct{} // closed, and made anew, when somebody may look again
-}
-
-func newGate(config RetryConfig) *gate {
-	return &gate{
-		config:  config,
-		state:   State{Phase: Running},
-		retry:   backoff{min: config.Backoff, max: config.MaxBackoff},
-		changed: make(chan struct{}),
+// failed says how to go on after an attempt that settled nothing.
+func (p *pass) failed(ctx context.Context, err error) (outcome, error) {
+	tried := p.tried(err)
+	if kindOfFailure(err) == Refused {
+		if tried > 1 {
+			p.piece = tried / 2
+			return outcome{}, nil
+		}
+		return p.park(ctx, err)
 	}
+
+	p.attempts.add(err)
+	if p.parked == 0 && p.expired(&p.attempts) {
+		for i, e := range p.events[:tried] {
+			if err := p.bury(ctx, e, ReasonExpired, &p.attempts); err != nil {
+				return outcome{deadLettered: i}, err
+			}
+		}
+		return outcome{deadLettered: tried}, nil
+	}
+	// By the next attempt, what was refused may be long ago.
+	p.parked, p.piece = 0, len(p.events)
+	return outcome{}, nil
 }
 
-// pass waits until an attempt may be made. Whoever passed calls succeeded, failed
-// or release.
-func (g *gate) pass(ctx context.Context) error {
+// park leaves a refused event where it is, and goes on behind it, with one event at
+// first: where everything is refused, halving is wasted.
+func (p *pass) park(ctx context.Context, err error) (outcome, error) {
+	e := p.events[p.parked]
+	r := p.recordOf(e)
+	r.add(err)
+	if p.parked == 0 && p.expired(r) {
+		if err := p.bury(ctx, e, ReasonRefused, r); err != nil {
+			return outcome{}, err
+		}
+		p.forget(p.events[:1])
+		return outcome{deadLettered: 1}, nil
+	}
+
+	p.parked, p.piece = p.parked+1, 1
+	switch {
+	case p.parked >= p.config.Threshold:
+		p.gate.refusedAll(err)
+		p.parked = 0
+	case p.parked == len(p.events):
+		return outcome{}, &parkedError{events: p.parked, until: time.Now().Add(slowly(p.config.MaxBackoff)), err: err}
+	}
+	return outcome{}, nil
+}
+
+// tried returns how many events an attempt was about: an HTTP sink posts no more
+// than fit into one envelope.
+func (p *pass) tried(err error) int {
+	n := min(p.piece, len(p.events)-p.parked)
+	if d := (*DeliveryError)(nil); errors.As(err, &d) && d.Events > 0 {
+		n = min(n, d.Events)
+	}
+	return n
+}
+
+func (p *pass) expired(r *record) bool {
+	return p.config.MaxAttempts > 0 && r.attempts >= p.config.MaxAttempts ||
+		p.config.MaxAge > 0 && time.Since(r.first) >= p.config.MaxAge
+}
+
+// bury puts an event in the dead letters, and tries until they take it: until then
+// the event is not settled.
+func (p *pass) bury(ctx context.Context, e *Event, reason string, r *record) error {
+	letter := r.letter(e, p.config.Name, reason)
+	retry := backoff{min: p.config.Backoff, max: p.config.MaxBackoff}
+	var faults episode
 	for {
+		err := p.config.DeadLetters.Put(ctx, letter)
+		if err == nil {
+			faults.over(p.config.Logger, "notifications: dead letters are taken again")
+			return nil
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		wait, changed, open := g.look()
-		if open {
-			return nil
+		faults.failed(p.config.Logger, err, "notifications: dead letters are not taken; the events wait")
+		if err := sleep(ctx, retry.next()); err != nil {
+			return err
 		}
-		g.wait(ctx, wait, changed)
 	}
 }
 
-// look says whether the gate is open and, if not, how long to wait (zero: until it
-// changes).
-func (g *gate) look() (wait time.Duration, changed <-chan struct{}, open bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.state.Phase == Waiting {
-		wait = max(0, time.Until(g.state.Until))
+func (s *retryingSink) recordOf(e *Event) *record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.refused[e]
+	if r == nil {
+		r = new(record)
+		s.refused[e] = r
 	}
-	if wait > 0 || g.state.Phase == Stopped || g.failures >= g.config.Threshold && g.inside > 0 {
-		return wait, g.changed, false
-	}
-	g.inside++
-	return 0, nil, true
+	return r
 }
 
-func (g *gate) wait(ctx context.Context, d time.Duration, changed <-chan struct{}) {
-	var due <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		due = t.C
-	}
-	select {
-	case <-due:
-	case <-changed:
-	case <-ctx.Done():
-	}
-}
-
-// leave ends an attempt. The caller holds the lock.
-func (g *gate) leave() {
-	g.inside--
-	close(g.changed)
-	g.changed = make(chan struct{})
-}
-
-// release is for an attempt that was neither a success nor a failure: it was
-// cancelled, or it panicked.
-func (g *gate) release() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.leave()
-}
-
-func (g *gate) succeeded() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.failures > 0 {
-		g.failures = 0
-		g.retry.reset()
-		g.state = State{Phase: Running}
-		g.faults.over(g.config.Logger, "notifications: endpoint accepts events again")
-	}
-	g.leave()
-}
-
-func (g *gate) failed(err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	before := g.state.Reason
-	g.failures++
-	g.state = g.next(err)
-	g.report(before, err)
-	g.leave()
-}
-
-// next is the delivery policy: what follows from a failure. The caller holds the
-// lock.
-func (g *gate) next(err error) State {
-	failure := DeliveryError{Kind: Transient}
-	if d := (*DeliveryError)(nil); errors.As(err, &d) {
-		failure = *d
-	}
-
-	delay, reason := g.retry.next(), ReasonFailures
-	switch failure.Kind {
-	case Gone:
-		return State{Phase: Stopped, Reason: ReasonGone}
-	case Misconfigured, Refused:
-		slow := g.config.MaxBackoff
-		delay, reason = slow/2+rand.N(slow/2+1), ReasonRefused
-	}
-	if failure.RetryAfter > 0 {
-		// Never earlier than asked for; the jitter comes on top.
-		delay, reason = delay+failure.RetryAfter, ReasonRetryAfter
-	}
-	return State{Phase: Waiting, Reason: reason, Until: time.Now().Add(delay)}
-}
-
-// report logs the first failure of a row and, once and louder, what an operator
-// has to see to. The caller holds the lock.
-func (g *gate) report(before string, err error) {
-	log := g.config.Logger.WithFields(logrus.Fields{"state": g.state.Phase, "reason": g.state.Reason})
-	loud := g.state.Reason == ReasonGone || g.state.Reason == ReasonRefused
-	if loud && before != g.state.Reason {
-		log.WithError(err).Error("notifications: endpoint refuses; its events wait until somebody mends this")
-		g.faults.count()
+func (s *retryingSink) forget(events []*Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.refused) == 0 {
 		return
 	}
-	g.faults.failed(log, err, "notifications: endpoint fails; its events wait")
+	for _, e := range events {
+		delete(s.refused, e)
+	}
 }
 
-func (g *gate) current() State {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.state
+func (s *retryingSink) Close(ctx context.Context) error {
+	return s.door.close(ctx, func(ctx context.Context) error {
+		s.gate.closed()
+		return s.sink.Close(ctx)
+	})
+}
+
+func (s *retryingSink) drain() { s.gate.drain() }
+
+func (s *retryingSink) maxEvents() int { return blockSize(s.sink) }
+
+func kindOfFailure(err error) FailureKind {
+	if d := (*DeliveryError)(nil); errors.As(err, &d) {
+		return d.Kind
+	}
+	return Transient
+}
+
+// record is what is known of the attempts on an event or a block.
+type record struct {
+	attempts    int
+	first, last time.Time
+	err         error
+}
+
+func (r *record) add(err error) {
+	r.last, r.err = time.Now(), err
+	if r.attempts == 0 {
+		r.first = r.last
+	}
+	r.attempts++
+}
+
+func (r *record) letter(e *Event, name, reason string) DeadLetter {
+	l := DeadLetter{Event: e, Endpoint: name, Reason: reason, Attempts: r.attempts, First: r.first, Last: r.last}
+	if r.err != nil {
+		l.Error = r.err.Error()
+	}
+	if d := (*DeliveryError)(nil); errors.As(r.err, &d) {
+		l.Status, l.Answer = d.Status, d.Answer
+	}
+	return l
 }

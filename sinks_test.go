@@ -181,9 +181,12 @@ func (c oneEventCursor) Close() error { return nil }
 func TestSinkThatIgnoresItsContext(t *testing.T) {
 	release := make(chan struct{})
 	hub := newBroadcaster(t)
-	require.NoError(t, hub.Add("a", deaf{release}))
-	require.NoError(t, hub.Add("b", deaf{release}))
+	busy := make(chan bool, 2)
+	require.NoError(t, hub.Add("a", deaf{busy, release}))
+	require.NoError(t, hub.Add("b", deaf{busy, release}))
 	require.NoError(t, hub.Write(t.Context(), NewEvent(ActionPush)))
+	<-busy
+	<-busy
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.ErrorContains(t, hub.Remove(ctx, "a"), "ignores")
@@ -198,9 +201,12 @@ func TestSinkThatIgnoresItsContext(t *testing.T) {
 }
 
 // deaf is a sink that does not listen to its context.
-type deaf struct{ release chan struct{} }
+type deaf struct {
+	busy    chan bool
+	release chan struct{}
+}
 
-func (s deaf) Write(context.Context, ...*Event) error { <-s.release; return nil }
+func (s deaf) Write(context.Context, ...*Event) error { s.busy <- true; <-s.release; return nil }
 func (s deaf) Close(context.Context) error            { <-s.release; return nil }
 
 func TestQueueIsClosedWithItsSink(t *testing.T) {

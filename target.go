@@ -4,7 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // target is where an HTTP sink posts to and what it says besides the events. All
@@ -24,6 +27,11 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 		// Even the reason why it does not parse can have a piece of the password in it.
 		return nil, wrong("url", "%s: allowed is http:// or https://, a host and a path", redactURL(rawURL))
 	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, wrong("url", "%s: port: allowed are 1 to 65535", redactURL(rawURL))
+		}
+	}
 
 	t := &target{headers: make(http.Header, len(headers)), shown: redactURL(rawURL)}
 	var secrets []string
@@ -35,7 +43,9 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 		t.headers[name] = append([]string(nil), values...)
 		secrets = append(secrets, values...)
 	}
-	t.host = t.headers.Get("Host")
+	if t.host = t.headers.Get("Host"); strings.ContainsFunc(t.host, notHost) {
+		return nil, wrong("headers", "Host: is not a host: allowed are a name or an address, and a port")
+	}
 	delete(t.headers, "Host")
 
 	if u.User != nil {
@@ -45,7 +55,7 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 		r := http.Request{Header: t.headers}
 		password, _ := u.User.Password()
 		r.SetBasicAuth(u.User.Username(), password)
-		secrets = append(secrets, password, u.User.String(), t.headers.Get("Authorization"))
+		secrets = append(secrets, password, u.User.Username(), u.User.String(), t.headers.Get("Authorization"))
 	}
 	secrets = append(secrets, u.RawQuery, rawURL)
 	for _, values := range u.Query() {
@@ -71,6 +81,24 @@ func (t *target) clean(err error) error {
 	return err
 }
 
+// printable makes a text of the receiver's fit to be shown: one line of printable
+// characters, without secrets that it may have echoed, and not too long.
+func (t *target) printable(text string) string {
+	text = t.secrets.Replace(strings.ToValidUTF8(text, "\ufffd"))
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	for len(text) > maxShownAnswer {
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return text
+}
+
 // checkHeaders refuses what net/http would refuse at every attempt (RFC 9110, 5.1
 // and 5.5), and what would break the message's framing.
 func checkHeaders(h http.Header) error {
@@ -94,5 +122,7 @@ func checkHeaders(h http.Header) error {
 func notToken(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
 }
+
+func notHost(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/\\@?#\"<>", r) }
 
 func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

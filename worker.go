@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 )
@@ -23,12 +24,16 @@ type worker struct {
 	ctx    context.Context // ends when the worker has to stop
 	cancel context.CancelFunc
 	done   chan struct{}
-}
 
-// accountant is a sink that keeps its account itself. Behind a hub it is delivered
-// to past its own queue.
-type accountant interface {
-	behindHub() (Sink, *account)
+	leaving bool          // guarded by the hub's lock: Remove is at work
+	lost    atomic.Uint64 // events, at the worker's end
+
+	// These belong to run.
+	buf    []*Event
+	block  []*Event // what is being delivered: the front of buf
+	size   int      // how many events to read at once
+	faults episode
+	retry  backoff
 }
 
 func newWorker(h *Hub, name string, sink Sink, cursor Cursor) *worker {
@@ -37,59 +42,108 @@ func newWorker(h *Hub, name string, sink Sink, cursor Cursor) *worker {
 		hub: h, name: name, sink: sink, to: sink, cursor: cursor,
 		log: h.config.Logger.WithField("sink", name),
 		ctx: ctx, cancel: cancel, done: make(chan struct{}),
+		retry: h.config.backoff(),
 	}
-	if s, ok := sink.(accountant); ok {
-		var a *account
-		w.to, a = s.behindHub()
-		w.feed = a.open(cursor)
-	} else {
-		w.feed = new(account).open(cursor)
+	a := new(account)
+	// An endpoint keeps its account itself, and behind a hub needs no queue. The types
+	// are asked for and not a method, which a decorator would inherit.
+	switch s := sink.(type) {
+	case *Endpoint:
+		w.to, a = s.chain, s.account
+	case *queuedEndpoint:
+		w.to, a = s.Sink, s.account
 	}
+	w.feed = a.open(cursor)
+	w.size = blockSize(w.to)
 	return w
 }
 
+// run takes the next block, delivers it, and moves the cursor, until there is
+// nothing to come any more.
 func (w *worker) run() {
 	defer close(w.done)
 	defer w.cancel()
-	var faults episode
-	retry := w.hub.config.backoff()
-	block := make([]*Event, blockSize(w.to))
-	for {
-		n, err := w.cursor.Next(w.ctx, block)
-		if n == 0 {
-			if w.ctx.Err() != nil || !w.fault(&faults, &retry, err) {
-				return
-			}
-			continue
-		}
-		if !w.settle(block[:n], &faults, &retry) {
-			return
-		}
-		clear(block[:n]) // or a quiet sink would keep its last block alive
+	for w.step() {
 	}
 }
 
-// settle delivers a block until all of it is settled. It returns false when the
-// worker is at its end.
-func (w *worker) settle(block []*Event, faults *episode, retry *backoff) bool {
-	for len(block) > 0 {
-		out, err := w.attempt(block)
-		if n := out.settled(); n > 0 {
-			w.feed.settle(out)
-			block = block[n:]
-			retry.reset()
-		} else if err == nil {
-			err = errNoProgress
-		}
-		if err == nil {
-			faults.over(w.log, "notifications: sink works again")
-			continue
-		}
-		if w.ctx.Err() != nil || !w.fault(faults, retry, err) {
-			return false
-		}
+func (w *worker) step() (more bool) {
+	if w.ctx.Err() != nil {
+		return false // whether or not the sink listens to its context
 	}
-	return true
+	if len(w.block) == 0 {
+		return w.read(w.ctx)
+	}
+	out, err := w.attempt(w.block)
+	if n := out.settled(); n > 0 {
+		w.feed.settle(out)
+		w.passed(n)
+		w.retry.reset()
+	} else if err == nil {
+		err = errNoProgress
+	}
+	if err == nil {
+		w.faults.over(w.log, "notifications: sink works again")
+		return true
+	}
+	if errors.Is(err, errHopeless) {
+		return false
+	}
+	if parked := (*parkedError)(nil); errors.As(err, &parked) {
+		w.faults.failed(w.log, err, "notifications: sink refuses events; they are parked")
+		return w.readBehind(parked)
+	}
+	return w.fault(err)
+}
+
+// passed drops n events from the front of the block.
+func (w *worker) passed(n int) {
+	rest := copy(w.block, w.block[n:])
+	clear(w.block[rest:]) // or a quiet sink would keep its last block alive
+	w.block = w.block[:rest]
+}
+
+// read reads on, behind what is in the block already.
+func (w *worker) read(ctx context.Context) (more bool) {
+	if have := len(w.block); len(w.buf) < have+w.size {
+		w.buf = append(w.block, make([]*Event, w.size)...)
+	}
+	have := len(w.block)
+	n, err := w.next(ctx, w.buf[have:have+w.size])
+	w.block = w.buf[:have+n]
+	switch {
+	case n > 0 || ctx.Err() != nil:
+		return true
+	case errors.Is(err, io.EOF):
+		return false
+	}
+	return w.fault(fmt.Errorf("notifications: reading the log: %w", err))
+}
+
+// next is Next for logs of others', which may be wrong.
+func (w *worker) next(ctx context.Context, block []*Event) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	n, err = w.cursor.Next(ctx, block)
+	if n < 0 || n > len(block) || n == 0 && err == nil {
+		return 0, fmt.Errorf("%d events where 1 to %d were asked for: %w", n, len(block), err)
+	}
+	return n, err
+}
+
+// readBehind waits for events behind those that are parked, or until it is time to
+// try these again. A block that is full of parked events grows no more.
+func (w *worker) readBehind(parked *parkedError) (more bool) {
+	ctx, cancel := context.WithDeadline(w.ctx, parked.until)
+	defer cancel()
+	if len(w.block) >= maxBlock {
+		<-ctx.Done()
+		return true
+	}
+	return w.read(ctx)
 }
 
 // attempt delivers once. A panic in the sink is an error like any other.
@@ -104,16 +158,16 @@ func (w *worker) attempt(block []*Event) (out outcome, err error) {
 
 // fault deals with an error of the log or the sink: it waits until it is time to
 // try again, or returns false because there is nothing to come any more.
-func (w *worker) fault(faults *episode, retry *backoff, err error) bool {
+func (w *worker) fault(err error) (more bool) {
 	switch {
-	case errors.Is(err, io.EOF):
+	case w.ctx.Err() != nil:
 		return false
 	case errors.Is(err, ErrSinkClosed):
 		w.hub.leave(w)
 		return false
 	}
-	faults.failed(w.log, err, "notifications: sink fails; its events wait")
-	return sleep(w.ctx, retry.next()) == nil
+	w.faults.failed(w.log, err, "notifications: sink fails; its events wait")
+	return sleep(w.ctx, w.retry.next()) == nil
 }
 
 // stopBy cancels what the worker is doing and waits for it until ctx ends.
@@ -122,37 +176,34 @@ func (w *worker) stopBy(ctx context.Context) bool {
 	return waitFor(ctx, w.done) || waitGrace(w.done)
 }
 
-type closeResult struct {
-	name string
-	lost uint64
-	err  error
-}
+// drainer is a sink that can be told that no more is coming: what waits for an
+// operator then waits in vain.
+type drainer interface{ drain() }
 
 // close lets the worker come to the end of its log until ctx ends, stops it, and
 // closes the sink.
-func (w *worker) close(ctx context.Context) closeResult {
+func (w *worker) close(ctx context.Context) error {
+	if d, ok := w.to.(drainer); ok {
+		d.drain()
+	}
 	waitFor(ctx, w.done)
 	w.stopBy(ctx)
-	r := closeResult{name: w.name, lost: w.feed.end(DroppedClosed)}
-	w.logLost(r.lost, DroppedClosed)
+	w.end(DroppedClosed)
+	return w.closeSink(ctx)
+}
 
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		defer func() {
-			if p := recover(); p != nil {
-				r.err = fmt.Errorf("notifications: closing sink %q: panic: %v", w.name, p)
-			}
-		}()
-		if err := w.sink.Close(ctx); err != nil {
-			r.err = fmt.Errorf("notifications: closing sink %q: %w", w.name, err)
-		}
-	}()
-	if !waitFor(ctx, closed) && !waitGrace(closed) {
-		return closeResult{name: w.name, lost: r.lost,
-			err: fmt.Errorf("notifications: closing sink %q: its Close ignores its context", w.name)}
+// end ends the feed, for what reason comes first.
+func (w *worker) end(reason string) {
+	lost := w.feed.end(reason)
+	w.logLost(lost, reason)
+	w.lost.Add(lost)
+}
+
+func (w *worker) closeSink(ctx context.Context) error {
+	if err := closeWithin(ctx, w.sink.Close); err != nil {
+		return fmt.Errorf("notifications: closing sink %q: %w", w.name, err)
 	}
-	return r
+	return nil
 }
 
 func (w *worker) logLost(n uint64, reason string) {
