@@ -95,6 +95,10 @@ type EndpointConfig struct {
 	// MaxBytes is how large an envelope of several events gets. Zero means 1 MiB.
 	MaxBytes int `yaml:"maxbytes,omitempty" json:"maxbytes,omitempty"`
 
+	// TLS is how an https receiver is known, and Addresses say where connections may go.
+	TLS       TLS       `yaml:"tls,omitempty" json:"tls,omitzero"`
+	Addresses Addresses `yaml:"addresses,omitempty" json:"addresses,omitzero"`
+
 	// IgnoredMediaTypes is an older name for Ignore.MediaTypes. Both count.
 	IgnoredMediaTypes []string `yaml:"ignoredmediatypes,omitempty" json:"ignoredmediatypes,omitempty"`
 
@@ -110,6 +114,7 @@ type EndpointConfig struct {
 func (c *EndpointConfig) detach() {
 	c.Headers = c.Headers.Clone()
 	c.IgnoredMediaTypes = slices.Clone(c.IgnoredMediaTypes)
+	c.Addresses.Allow, c.Addresses.Deny = slices.Clone(c.Addresses.Allow), slices.Clone(c.Addresses.Deny)
 	for _, r := range []*Rules{&c.Only, &c.Ignore} {
 		r.MediaTypes, r.Actions, r.Repositories = slices.Clone(r.MediaTypes), slices.Clone(r.Actions), slices.Clone(r.Repositories)
 	}
@@ -137,6 +142,7 @@ func (c *EndpointConfig) http() HTTPConfig {
 	return HTTPConfig{
 		Headers: c.Headers, Timeout: c.Timeout,
 		MediaType: c.MediaType, MaxEvents: c.MaxEvents, MaxBytes: c.MaxBytes,
+		TLS: c.TLS, Addresses: c.Addresses,
 	}
 }
 

@@ -89,6 +89,7 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 	if e.chain, err = NewFilter(e.retry, filter); err != nil {
 		return fail(err)
 	}
+	post.warn(e.log)
 	published.add(e)
 	e.log.WithField("url", e.target.String()).Debug("notifications: endpoint runs")
 	return e, nil

@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/registry-notifications/notifications/internal/outbound"
 )
 
 // FailureKind says what can be done about a failed delivery.
@@ -24,7 +28,7 @@ const (
 	Transient FailureKind = iota
 
 	// Misconfigured is what an operator can mend: 401, 403, 404, other statuses of
-	// the client's making, or a TLS handshake that failed.
+	// the client's making, a TLS handshake that failed, or an address that is blocked.
 	Misconfigured
 
 	// Refused means that the receiver does not want this content: 400, 413, 415,
@@ -108,6 +112,40 @@ type HTTPConfig struct {
 	// MaxBytes is how large one envelope gets, as long as it has more than one event.
 	// Zero means 1 MiB.
 	MaxBytes int
+
+	// TLS is how an https receiver is known, and how it knows us.
+	TLS TLS
+
+	// Addresses say where connections may go.
+	Addresses Addresses
+}
+
+// TLS is the configuration of https. TLS 1.2 (RFC 5246) is the least.
+type TLS struct {
+	// CAFile has certificates, in PEM, that are trusted beside the system's.
+	CAFile string `yaml:"cafile,omitempty" json:"cafile,omitempty"`
+
+	// CertFile and KeyFile have a client certificate and its key, in PEM. They are read
+	// again when they change, for the next connection.
+	CertFile string `yaml:"certfile,omitempty" json:"certfile,omitempty"`
+	KeyFile  string `yaml:"keyfile,omitempty" json:"keyfile,omitempty"`
+
+	// ServerName is the name in the receiver's certificate, where it is not the URL's.
+	ServerName string `yaml:"servername,omitempty" json:"servername,omitempty"`
+
+	// InsecureSkipVerify takes any certificate. It is for tests, and warned of.
+	InsecureSkipVerify bool `yaml:"insecureskipverify,omitempty" json:"insecureskipverify,omitempty"`
+}
+
+// Addresses are lists of networks (CIDR) and IP addresses. What counts is the address
+// that is dialled, after DNS. Link-local and cloud metadata addresses are refused
+// whatever the lists say.
+type Addresses struct {
+	// Allow is where connections may go. Empty means everywhere.
+	Allow []string `yaml:"allow,omitempty" json:"allow,omitempty"`
+
+	// Deny is where they may not go, even if Allow has it.
+	Deny []string `yaml:"deny,omitempty" json:"deny,omitempty"`
 }
 
 func (c *HTTPConfig) setDefaults() error {
@@ -173,32 +211,51 @@ func newHTTPSink(rawURL string, config HTTPConfig, account *account) (*httpSink,
 	if err != nil {
 		return nil, err
 	}
-	return &httpSink{
-		target:  target,
-		config:  &config,
-		client:  newClient(config.Timeout),
-		account: account,
-		door:    newIntake(),
+	client, err := newClient(&config)
+	if err != nil {
+		return nil, err
+	}
+	return &httpSink{target: target, config: &config, client: client, account: account, door: newIntake()}, nil
+}
+
+// newClient returns a client that shares nothing with the rest of the process, and
+// goes nowhere where it may not. It follows no redirect.
+func newClient(config *HTTPConfig) (*http.Client, error) {
+	policy, err := outbound.NewPolicy(config.Addresses.Allow, config.Addresses.Deny)
+	if err != nil {
+		return nil, fieldOf("addresses.", err)
+	}
+	transport, err := outbound.NewTransport(outbound.Config{
+		Policy: policy, TLS: outbound.TLS(config.TLS), Timeout: config.Timeout,
+	})
+	if err != nil {
+		return nil, fieldOf("", err)
+	}
+	return &http.Client{
+		Timeout:       config.Timeout,
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }
 
-// newClient returns a client that shares nothing with the rest of the process. It
-// keeps as many idle connections as it ever has requests in flight.
-func newClient(timeout time.Duration) *http.Client {
-	return &http.Client{
-		Timeout: timeout,
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout: timeout,
-			ForceAttemptHTTP2:   true,
-			MaxIdleConnsPerHost: 16,
-			IdleConnTimeout:     90 * time.Second,
-			// An endless header is as bad as an endless body.
-			MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+func fieldOf(prefix string, err error) error {
+	if f := (*outbound.FieldError)(nil); errors.As(err, &f) {
+		return &ConfigError{Field: prefix + f.Field, Err: f.Err}
+	}
+	return err
+}
+
+// warn says once what an operator should know of how this sink connects.
+func (s *httpSink) warn(log *logrus.Entry) {
+	if s.config.TLS.InsecureSkipVerify {
+		log.Warn("notifications: insecureskipverify is set: anybody on the way can read and answer for the receiver")
+	}
+	proxy, err := outbound.ProxyFor(s.client.Transport.(*http.Transport), s.target.url)
+	switch {
+	case err != nil:
+		log.WithError(err).Warn("notifications: which proxy to use cannot be found out")
+	case proxy != "":
+		log.WithField("proxy", proxy).Warn("notifications: deliveries go through a proxy: which addresses are allowed is checked for the proxy, not for the receiver")
 	}
 }
 
@@ -349,11 +406,15 @@ func kindOfStatus(status int) FailureKind {
 
 func kindOf(err error) FailureKind {
 	var (
+		blocked      *outbound.BlockedError
+		file         *outbound.FieldError
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
 		op           *net.OpError
 	)
 	switch {
+	case errors.As(err, &blocked), errors.As(err, &file):
+		return Misconfigured
 	case errors.As(err, &verification), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return Misconfigured
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
