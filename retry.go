@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,8 +73,9 @@ type retryingSink struct {
 	gate   *gate
 	door   *intake
 
-	mu      sync.Mutex         // guards refused
+	mu      sync.Mutex         // guards the rest
 	refused map[*Event]*record // of the events that were refused alone, until they are settled
+	suspect *Event             // the last event of a piece that was refused: in there it is
 }
 
 var (
@@ -133,7 +135,7 @@ func (s *retryingSink) deliver(ctx context.Context, events []*Event) (out outcom
 			return err
 		}
 		var err error
-		out, err = (&pass{retryingSink: s, events: events, piece: len(events)}).run(ctx)
+		out, err = (&pass{retryingSink: s, events: events, piece: s.firstPiece(events)}).run(ctx)
 		return err
 	})
 	return out, err
@@ -231,6 +233,7 @@ func (p *pass) failed(ctx context.Context, err error) (outcome, error) {
 	tried := p.tried(err)
 	if kindOfFailure(err) == Refused {
 		if tried > 1 {
+			p.suspects(p.events[p.parked+tried-1])
 			p.piece = tried / 2
 			return outcome{}, nil
 		}
@@ -265,6 +268,7 @@ func (p *pass) park(ctx context.Context, err error) (outcome, error) {
 		return outcome{deadLettered: 1}, nil
 	}
 
+	p.suspects(nil) // found
 	p.parked, p.piece = p.parked+1, 1
 	switch {
 	case p.parked >= p.config.Threshold:
@@ -311,6 +315,26 @@ func (p *pass) bury(ctx context.Context, e *Event, reason string, r *record) err
 			return err
 		}
 	}
+}
+
+// firstPiece returns how many events to try first: all, or half of those among which
+// a refused one is known to be.
+func (s *retryingSink) firstPiece(events []*Event) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.suspect != nil {
+		if i := slices.Index(events, s.suspect); i >= 0 {
+			return (i + 2) / 2
+		}
+		s.suspect = nil
+	}
+	return len(events)
+}
+
+func (s *retryingSink) suspects(last *Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspect = last
 }
 
 func (s *retryingSink) recordOf(e *Event) *record {
