@@ -79,8 +79,8 @@ type EndpointConfig struct {
 	// thousand, in memory.
 	DeadLetters DeadLetterSink `yaml:"-" json:"-"`
 
-	// MaxPending, MaxPendingBytes and Overflow limit the endpoint's own queue: see
-	// HubConfig. Behind a hub, the hub's limits count.
+	// MaxPending, MaxPendingBytes and Overflow limit what the endpoint may have pending
+	// in memory, in its own queue or in a Broadcaster: see HubConfig.
 	MaxPending      int      `yaml:"maxpending,omitempty" json:"maxpending,omitempty"`
 	MaxPendingBytes int      `yaml:"maxpendingbytes,omitempty" json:"maxpendingbytes,omitempty"`
 	Overflow        Overflow `yaml:"overflow,omitempty" json:"overflow,omitempty"`
@@ -94,6 +94,9 @@ type EndpointConfig struct {
 
 	// MaxBytes is how large an envelope of several events gets. Zero means 1 MiB.
 	MaxBytes int `yaml:"maxbytes,omitempty" json:"maxbytes,omitempty"`
+
+	// SigningKeys sign each request: see HTTPConfig.
+	SigningKeys []string `yaml:"signingkeys,omitempty" json:"signingkeys,omitempty"`
 
 	// TLS is how an https receiver is known, and Addresses say where connections may go.
 	TLS       TLS       `yaml:"tls,omitempty" json:"tls,omitzero"`
@@ -113,6 +116,7 @@ type EndpointConfig struct {
 // detach makes copies of what a caller could still change.
 func (c *EndpointConfig) detach() {
 	c.Headers = c.Headers.Clone()
+	c.SigningKeys = slices.Clone(c.SigningKeys)
 	c.IgnoredMediaTypes = slices.Clone(c.IgnoredMediaTypes)
 	c.Addresses.Allow, c.Addresses.Deny = slices.Clone(c.Addresses.Allow), slices.Clone(c.Addresses.Deny)
 	for _, r := range []*Rules{&c.Only, &c.Ignore} {
@@ -142,7 +146,7 @@ func (c *EndpointConfig) http() HTTPConfig {
 	return HTTPConfig{
 		Headers: c.Headers, Timeout: c.Timeout,
 		MediaType: c.MediaType, MaxEvents: c.MaxEvents, MaxBytes: c.MaxBytes,
-		TLS: c.TLS, Addresses: c.Addresses,
+		SigningKeys: c.SigningKeys, TLS: c.TLS, Addresses: c.Addresses,
 	}
 }
 
@@ -261,7 +265,7 @@ func (c EndpointConfig) shown() *plainEndpointConfig {
 	if c.URL != "" {
 		c.URL = redactURL(c.URL)
 	}
-	c.Headers = redactHeaders(c.Headers)
+	c.Headers, c.SigningKeys = redactHeaders(c.Headers), redactKeys(c.SigningKeys)
 	c.Logger, c.DeadLetters = nil, nil
 	return (*plainEndpointConfig)(&c)
 }
@@ -293,7 +297,7 @@ func (c EndpointConfig) Format(f fmt.State, verb rune) {
 }
 
 func (c HTTPConfig) shown() plainHTTPConfig {
-	c.Headers = redactHeaders(c.Headers)
+	c.Headers, c.SigningKeys = redactHeaders(c.Headers), redactKeys(c.SigningKeys)
 	return plainHTTPConfig(c)
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,10 @@ const wholeConfig = `{
 	"headers": {"Authorization": ["Bearer secret-token"]},
 	"timeout": "500ms", "threshold": 3, "backoff": "2s", "maxbackoff": "1m30s",
 	"mediatype": "application/vnd.docker.distribution.events.v1+json", "maxevents": 7, "maxbytes": 8,
+	"maxattempts": 4, "maxage": "24h", "maxpending": 5, "maxpendingbytes": 6, "overflow": "drop-oldest",
+	"signingkeys": ["whsec_c2VjcmV0LXRva2VuLXNlY3JldC10b2tlbg==", "env:KEY"],
+	"tls": {"cafile": "ca", "certfile": "cert", "keyfile": "key", "servername": "name", "insecureskipverify": true},
+	"addresses": {"allow": ["10.0.0.0/8"], "deny": ["10.0.0.1"]},
 	"ignoredmediatypes": ["a"],
 	"only": {"mediatypes": ["b"], "actions": ["push"], "repositories": ["team/**"]},
 	"ignore": {"mediatypes": ["c"], "actions": ["pull"], "repositories": ["x"]}
@@ -30,6 +36,10 @@ func wholeEndpointConfig() EndpointConfig {
 		Headers: http.Header{"Authorization": {"Bearer secret-token"}},
 		Timeout: 500 * time.Millisecond, Threshold: 3, Backoff: 2 * time.Second, MaxBackoff: 90 * time.Second,
 		MediaType: MediaTypeV1, MaxEvents: 7, MaxBytes: 8,
+		MaxAttempts: 4, MaxAge: 24 * time.Hour, MaxPending: 5, MaxPendingBytes: 6, Overflow: DropOldest,
+		SigningKeys:       []string{"whsec_c2VjcmV0LXRva2VuLXNlY3JldC10b2tlbg==", "env:KEY"},
+		TLS:               TLS{CAFile: "ca", CertFile: "cert", KeyFile: "key", ServerName: "name", InsecureSkipVerify: true},
+		Addresses:         Addresses{Allow: []string{"10.0.0.0/8"}, Deny: []string{"10.0.0.1"}},
 		IgnoredMediaTypes: []string{"a"},
 		Only:              Rules{MediaTypes: []string{"b"}, Actions: []string{"push"}, Repositories: []string{"team/**"}},
 		Ignore:            Rules{MediaTypes: []string{"c"}, Actions: []string{"pull"}, Repositories: []string{"x"}},
@@ -71,6 +81,18 @@ func likeYAML(doc string) func(any) error {
 	}
 }
 
+// TestWholeConfigIsWhole, so that a new field is not forgotten in the tests.
+func TestWholeConfigIsWhole(t *testing.T) {
+	v := reflect.ValueOf(wholeEndpointConfig())
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Tag.Get("yaml") != "-" {
+			assert.False(t, v.Field(i).IsZero(), f.Name)
+			assert.Equal(t, f.Tag.Get("yaml"), strings.Replace(f.Tag.Get("json"), "omitzero", "omitempty", 1), f.Name)
+			assert.Equal(t, strings.ToLower(f.Name)+",omitempty", f.Tag.Get("yaml"))
+		}
+	}
+}
+
 func TestEndpointConfigBadInput(t *testing.T) {
 	for doc, want := range map[string]string{
 		`{"timeout": 500}`:                    `timeout: 500: allowed is text with a unit, as "500ms"`,
@@ -96,7 +118,7 @@ func TestEndpointConfigBadInput(t *testing.T) {
 func TestConfigShowsNoSecrets(t *testing.T) {
 	c := wholeEndpointConfig()
 	c.URL = "https://mallory:hunter2@example.org/hook?token=query-token"
-	h := HTTPConfig{Headers: c.Headers}
+	h := HTTPConfig{Headers: c.Headers, SigningKeys: c.SigningKeys}
 	for _, v := range []any{c, &c, h, &h, []EndpointConfig{c}, struct{ C EndpointConfig }{c}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			assertNoSecrets(t, fmt.Sprintf(verb, v))
@@ -120,7 +142,7 @@ func TestConfigShowsNoSecrets(t *testing.T) {
 
 func assertNoSecrets(t *testing.T, text string) {
 	t.Helper()
-	for _, secret := range []string{"secret-token", "mallory", "hunter2", "query-token", fmt.Sprintf("%x", "secret-token"), "bWFsbG9yeTpodW50ZXIy"} {
+	for _, secret := range []string{"secret-token", "mallory", "hunter2", "query-token", fmt.Sprintf("%x", "secret-token"), "bWFsbG9yeTpodW50ZXIy", "c2VjcmV0LXRva2Vu"} {
 		assert.NotContains(t, text, secret)
 	}
 }

@@ -54,6 +54,15 @@
 // jitter, obeys Retry-After, tries at a slow pace what an operator has to mend, and
 // stops where the receiver says that it is gone. It never follows a redirect.
 //
+// Refused content. Where a receiver refuses a block, it is halved until the refused
+// event stands alone. That event waits while those behind it go on. Once one of these
+// is accepted, the receiver is known to work, and the event goes to the dead letters
+// ([DeadLetterSink]), from where [Endpoint.Replay] sends it again. Where everything is
+// refused, it is the receiver that is wrong, and all of it waits.
+//
+// Room. A hub in memory grows as long as a receiver is dead, unless it is bounded:
+// HubConfig.MaxPending, MaxPendingBytes and Overflow.
+//
 // Shutdown. Close stops intake at once, delivers until its context ends, cancels what
 // is under way, and says how much was left and for whom. It comes back within half
 // a second after its context ended, whatever a receiver or a sink does.
@@ -62,6 +71,9 @@
 // or metric, nor in what fmt prints of an endpoint or its configuration.
 //
 // # Beside it
+//
+// Package signature signs and verifies webhooks by the Standard Webhooks scheme:
+// EndpointConfig.SigningKeys, and for receivers a Verifier.
 //
 // Package sinktest has a fake sink for tests, and the conformance suites for sinks
 // and hubs of one's own. Module middleware is the plug-in for a stock distribution

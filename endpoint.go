@@ -73,7 +73,7 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 		return fail(err)
 	}
 	queue := config.queue()
-	if err := queue.checkLimits(); err != nil {
+	if _, err := queue.limits(); err != nil {
 		return fail(err)
 	}
 	filter := config.filter()
@@ -127,6 +127,16 @@ func (e *Endpoint) queued() (*eventQueue, error) {
 		e.queue = q
 	}
 	return e.queue, nil
+}
+
+// limit gives the endpoint's place in a hub's log the endpoint's own limits, if it has
+// any. Only a log in memory has to be bounded.
+func (e *Endpoint) limit(c Cursor) {
+	queue := e.config.queue()
+	own, _ := queue.limits() // was checked when the endpoint was made
+	if c, ok := c.(*memoryCursor); ok && own.bounded() {
+		c.limit(own)
+	}
 }
 
 // queuedEndpoint is what stands at the end of an endpoint's own queue.

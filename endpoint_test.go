@@ -231,11 +231,22 @@ func TestEndpointBadInput(t *testing.T) {
 		{"hook", url, EndpointConfig{Ignore: Rules{Actions: []string{""}}}, `ignore.actions[0]: ""`},
 		{"hook", url, EndpointConfig{Only: Rules{Repositories: []string{"[a"}}}, `only.repositories[0]: "[a"`},
 		{"hook", url, EndpointConfig{Headers: http.Header{"X": {"hunter2\n"}}}, "headers: X[0]"},
+		{"hook", url, EndpointConfig{MaxAttempts: -1}, "maxattempts: -1"},
+		{"hook", url, EndpointConfig{MaxAge: -1}, "maxage: -1ns"},
+		{"hook", url, EndpointConfig{MaxPending: -1}, "maxpending: -1"},
+		{"hook", url, EndpointConfig{Overflow: "x"}, `overflow: "x"`},
+		{"hook", url, EndpointConfig{SigningKeys: []string{"whsec_hunter2"}}, "signingkeys[0]"},
+		{"hook", url, EndpointConfig{SigningKeys: []string{"hunter2"}}, "signingkeys[0]"},
+		{"hook", url, EndpointConfig{SigningKeys: []string{"env:"}}, "signingkeys[0]"},
+		{"hook", url, EndpointConfig{Addresses: Addresses{Allow: []string{"10.0.0.0/8", "10.0.0"}}}, "addresses.allow[1]"},
+		{"hook", url, EndpointConfig{Addresses: Addresses{Deny: []string{"x"}}}, "addresses.deny[0]"},
+		{"hook", url, EndpointConfig{TLS: TLS{CertFile: "x"}}, "tls."},
+		{"hook", url, EndpointConfig{TLS: TLS{CAFile: "/dev/null"}}, "tls.cafile"},
 	} {
 		e, err := NewEndpoint(c.name, c.url, c.config)
 		assert.Nil(t, e)
 		if assert.ErrorContains(t, err, c.want) {
-			assert.ErrorContains(t, err, "allowed")
+			assert.ErrorAs(t, err, new(*ConfigError), c.want)
 			assert.NotContains(t, err.Error(), "hunter2")
 		}
 	}
@@ -316,7 +327,7 @@ func TestEndpointShowsNoSecrets(t *testing.T) {
 	logger.SetLevel(logrus.TraceLevel)
 	config := EndpointConfig{
 		Headers: http.Header{"X-Token": {"secret-token"}}, Logger: logrus.NewEntry(logger),
-		Timeout: 5 * time.Second,
+		Timeout: 5 * time.Second, SigningKeys: []string{"whsec_c2VjcmV0LXRva2VuLXNlY3JldC10b2tlbg=="},
 	}
 	with := func(url string) string {
 		return strings.Replace(url, "http://", "http://mallory:hunter2@", 1) + "/?token=query-token"
@@ -343,7 +354,7 @@ func TestEndpointShowsNoSecrets(t *testing.T) {
 		defer cancel()
 		assertNoSecrets(t, fmt.Sprint(e.Close(ctx)))
 
-		s := newHTTPSink(t, url, HTTPConfig{Headers: config.Headers})
+		s := newHTTPSink(t, url, HTTPConfig{Headers: config.Headers, SigningKeys: config.SigningKeys})
 		err := s.Write(t.Context(), NewEvent(ActionPush))
 		for ; err != nil; err = errors.Unwrap(err) {
 			assertNoSecrets(t, fmt.Sprintf("%+v %#v", err, err))

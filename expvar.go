@@ -124,6 +124,14 @@ type endpointExpvar struct {
 	MediaType         string
 	MaxEvents         int
 	MaxBytes          int
+	MaxAttempts       int
+	MaxAge            time.Duration
+	MaxPending        int
+	MaxPendingBytes   int
+	Overflow          Overflow
+	SigningKeys       []string
+	TLS               TLS
+	Addresses         Addresses
 
 	Metrics metricsExpvar
 }
@@ -166,6 +174,9 @@ func (e *Endpoint) expvar() endpointExpvar {
 		Threshold: retry.Threshold, Backoff: retry.Backoff, MaxBackoff: retry.MaxBackoff,
 		IgnoredMediaTypes: e.config.IgnoredMediaTypes, Only: rulesExpvar(e.config.Only), Ignore: rulesExpvar(e.config.Ignore),
 		MediaType: post.MediaType, MaxEvents: post.MaxEvents, MaxBytes: post.MaxBytes,
+		MaxAttempts: retry.MaxAttempts, MaxAge: retry.MaxAge,
+		MaxPending: e.config.MaxPending, MaxPendingBytes: e.config.MaxPendingBytes, Overflow: e.config.Overflow,
+		SigningKeys: redactKeys(post.SigningKeys), TLS: post.TLS, Addresses: post.Addresses,
 		Metrics: metricsExpvar{
 			Pending: m.Pending, Events: m.Accepted, Successes: m.Delivered,
 			Failures: m.Failures, Errors: m.Errors, Statuses: m.Statuses,

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/registry-notifications/notifications/internal/outbound"
+	"github.com/registry-notifications/notifications/signature"
 )
 
 // FailureKind says what can be done about a failed delivery.
@@ -113,6 +114,12 @@ type HTTPConfig struct {
 	// Zero means 1 MiB.
 	MaxBytes int
 
+	// SigningKeys sign each request by the Standard Webhooks scheme, each key in turn,
+	// so that a receiver can be given a new one before the old one goes: at most eight.
+	// Each is a key ("whsec_…" for HMAC-SHA256, "whsk_…" for Ed25519), or says where one
+	// is: "file:/path" or "env:NAME". None means that requests are not signed.
+	SigningKeys []string
+
 	// TLS is how an https receiver is known, and how it knows us.
 	TLS TLS
 
@@ -183,7 +190,8 @@ type httpSink struct {
 	target  *target
 	config  *HTTPConfig // behind a pointer: its headers are secrets
 	client  *http.Client
-	account *account // told of each attempt; may be nil
+	signer  *signature.Signer // nil: requests are not signed
+	account *account          // told of each attempt; may be nil
 	door    *intake
 }
 
@@ -207,7 +215,11 @@ func newHTTPSink(rawURL string, config HTTPConfig, account *account) (*httpSink,
 	if err := config.setDefaults(); err != nil {
 		return nil, err
 	}
-	target, err := newTarget(rawURL, config.Headers)
+	target, err := newTarget(rawURL, config.Headers, config.SigningKeys)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := newSigner(config.SigningKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +227,30 @@ func newHTTPSink(rawURL string, config HTTPConfig, account *account) (*httpSink,
 	if err != nil {
 		return nil, err
 	}
-	return &httpSink{target: target, config: &config, client: client, account: account, door: newIntake()}, nil
+	return &httpSink{target: target, config: &config, client: client, signer: signer, account: account, door: newIntake()}, nil
+}
+
+// newSigner loads the keys. Its errors do not show them.
+func newSigner(specs []string) (*signature.Signer, error) {
+	if len(specs) == 0 {
+		return nil, nil
+	}
+	keys := make([]signature.Key, len(specs))
+	for i, spec := range specs {
+		key, err := signature.LoadKey(spec)
+		if err == nil && !key.CanSign() {
+			err = signature.ErrCannotSign
+		}
+		if err != nil {
+			return nil, &ConfigError{Field: fmt.Sprintf("signingkeys[%d]", i), Err: err}
+		}
+		keys[i] = key
+	}
+	signer, err := signature.NewSigner(keys...)
+	if err != nil {
+		return nil, &ConfigError{Field: "signingkeys", Err: err}
+	}
+	return signer, nil
 }
 
 // newClient returns a client that shares nothing with the rest of the process, and
@@ -283,7 +318,7 @@ func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, e
 			// It can never be sent: no receiver has to refuse it first.
 			return &DeliveryError{Kind: Refused, Events: 1, Err: err}
 		}
-		if err := s.post(ctx, body); err != nil {
+		if err := s.post(ctx, events[:n], body); err != nil {
 			if failed := (*DeliveryError)(nil); errors.As(err, &failed) {
 				failed.Events = n
 			}
@@ -295,8 +330,12 @@ func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, e
 	return out, err
 }
 
-func (s *httpSink) post(ctx context.Context, envelope []byte) error {
-	resp, err := s.client.Do(s.request(ctx, envelope))
+func (s *httpSink) post(ctx context.Context, events []*Event, envelope []byte) error {
+	r := s.request(ctx, envelope)
+	if err := s.sign(r, events, envelope); err != nil {
+		return err
+	}
+	resp, err := s.client.Do(r)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // it was us, not the receiver
@@ -360,6 +399,19 @@ func (s *httpSink) request(ctx context.Context, body []byte) *http.Request {
 		r.Header["Idempotency-Key"] = nil
 	}
 	return r.WithContext(ctx)
+}
+
+// sign signs one attempt. The id follows from the events, so that each attempt on the
+// same envelope has the same.
+func (s *httpSink) sign(r *http.Request, events []*Event, envelope []byte) error {
+	if s.signer == nil {
+		return nil
+	}
+	var id signature.EnvelopeHash
+	for _, e := range events {
+		id.Add(e.ID)
+	}
+	return s.signer.Sign(r.Header, id.ID(), time.Now(), envelope)
 }
 
 func (s *httpSink) attempted(status int) {

@@ -29,7 +29,8 @@ type HubConfig struct {
 
 	// MaxPending is how many events each sink may have pending in a hub in memory, and
 	// MaxPendingBytes how many bytes, encoded. Zero means no limit. A block that is
-	// larger is taken where nothing else is pending.
+	// larger is taken where nothing else is pending. An Endpoint may have limits of its
+	// own, which then count for it.
 	MaxPending      int
 	MaxPendingBytes int
 
@@ -46,27 +47,10 @@ func (c *HubConfig) setDefaults() error {
 	if err := setBackoff(&c.Backoff, &c.MaxBackoff, time.Minute); err != nil {
 		return fmt.Errorf("notifications: hub: %w", err)
 	}
-	if err := c.checkLimits(); err != nil {
+	if _, err := c.limits(); err != nil {
 		return fmt.Errorf("notifications: hub: %w", err)
 	}
 	c.Logger = orStandardLogger(c.Logger)
-	return nil
-}
-
-func (c *HubConfig) checkLimits() error {
-	if c.MaxPending < 0 {
-		return wrong("maxpending", "%d: allowed are zero, for no limit, and above", c.MaxPending)
-	}
-	if c.MaxPendingBytes < 0 {
-		return wrong("maxpendingbytes", "%d: allowed are zero, for no limit, and above", c.MaxPendingBytes)
-	}
-	switch c.Overflow {
-	case "":
-		c.Overflow = Block
-	case Block, DropNewest, DropOldest:
-	default:
-		return wrong("overflow", "%q: allowed are %s, %s and %s", c.Overflow, Block, DropNewest, DropOldest)
-	}
 	return nil
 }
 
@@ -148,6 +132,9 @@ func (h *Hub) add(name string, sink Sink) (*worker, error) {
 	cursor, err := h.log.Cursor(name)
 	if err != nil {
 		return nil, fmt.Errorf("notifications: hub: sink %q: %w", name, err)
+	}
+	if e, ok := sink.(*Endpoint); ok {
+		e.limit(cursor)
 	}
 	w := newWorker(h, name, sink, cursor)
 	h.workers[name] = w

@@ -28,13 +28,14 @@ func NewBroadcaster(config HubConfig) (*Broadcaster, error) {
 // and a chunk knows only the next one, so what the slowest cursor has behind it
 // is garbage without anybody having to collect it.
 type memoryLog struct {
-	limits limits
+	limits limits // of a cursor that has none of its own
 	logger *logrus.Entry
 
 	mu      sync.Mutex // guards the rest, the chain behind tail, and all cursors
 	end     uint64     // how many events were ever appended
 	tail    *chunk     // holds event number end-1
 	cursors map[*memoryCursor]struct{}
+	bounded boundedCursors
 	idle    []*memoryCursor
 	closed  bool
 	room    chan struct{} // closed, and made anew, when a Write that blocks may look again
@@ -55,8 +56,9 @@ var (
 
 // newMemoryLog takes the limits from a configuration that was checked.
 func newMemoryLog(config HubConfig) *memoryLog {
+	limits, _ := config.limits()
 	return &memoryLog{
-		limits:  limits{uint64(config.MaxPending), uint64(config.MaxPendingBytes), config.Overflow},
+		limits:  limits,
 		logger:  config.Logger,
 		tail:    new(chunk),
 		cursors: make(map[*memoryCursor]struct{}),
@@ -65,10 +67,20 @@ func newMemoryLog(config HubConfig) *memoryLog {
 }
 
 func (l *memoryLog) Append(ctx context.Context, events ...*Event) error {
-	if l.bounded() {
-		return l.appendBounded(ctx, events)
-	}
 	l.mu.Lock()
+	if l.bounded.bytes > 0 {
+		// Encoding is done once anyway, but not with the lock held.
+		l.mu.Unlock()
+		bytes, err := weigh(events)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		return l.appendBounded(ctx, events, bytes)
+	}
+	if l.bounded.any > 0 {
+		return l.appendBounded(ctx, events, 0)
+	}
 	defer l.mu.Unlock()
 	if l.closed {
 		return ErrSinkClosed
@@ -106,6 +118,8 @@ func (l *memoryLog) Cursor(name string) (Cursor, error) {
 	defer l.mu.Unlock()
 	c := &memoryCursor{log: l, name: name, start: l.end, read: l.end, chunk: l.tail, wake: make(chan struct{}, 1)}
 	l.cursors[c] = struct{}{}
+	c.limits = l.limits
+	l.bounded.add(c.limits)
 	return c, nil
 }
 
@@ -134,6 +148,7 @@ type memoryCursor struct {
 	closed  bool
 	end     uint64 // where the log ended when the cursor was closed
 
+	limits   limits
 	overflow cursorOverflow
 }
 
@@ -173,7 +188,7 @@ func (c *memoryCursor) next(block []*Event) (n int, closed bool, note overflowNo
 		n += c.copy(block[n:], until)
 	}
 	if n > 0 {
-		c.overflow.tried(l, block[:n])
+		c.overflow.tried(c.limits, block[:n])
 		return n, false, note
 	}
 	if !l.closed && !c.idle {
@@ -231,6 +246,7 @@ func (c *memoryCursor) Close() error {
 	if !c.closed {
 		c.closed, c.end, c.chunk = true, l.end, nil
 		delete(l.cursors, c)
+		l.bounded.remove(c.limits)
 		l.roomAgain()
 	}
 	return nil

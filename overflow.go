@@ -38,19 +38,58 @@ type limits struct {
 	overflow Overflow
 }
 
-func (l *memoryLog) bounded() bool { return l.limits.events > 0 || l.limits.bytes > 0 }
-
-// exceeded says whether so much is over the limits.
-func (l *memoryLog) exceeded(events, bytes uint64) bool {
-	return l.limits.events > 0 && events > l.limits.events || l.limits.bytes > 0 && bytes > l.limits.bytes
+// limits checks what a configuration says of them.
+func (c *HubConfig) limits() (limits, error) {
+	if c.MaxPending < 0 {
+		return limits{}, wrong("maxpending", "%d: allowed are zero, for no limit, and above", c.MaxPending)
+	}
+	if c.MaxPendingBytes < 0 {
+		return limits{}, wrong("maxpendingbytes", "%d: allowed are zero, for no limit, and above", c.MaxPendingBytes)
+	}
+	switch c.Overflow {
+	case "":
+		c.Overflow = Block
+	case Block, DropNewest, DropOldest:
+	default:
+		return limits{}, wrong("overflow", "%q: allowed are %s, %s and %s", c.Overflow, Block, DropNewest, DropOldest)
+	}
+	return limits{uint64(c.MaxPending), uint64(c.MaxPendingBytes), c.Overflow}, nil
 }
 
-// weigh returns how many bytes events have, encoded. Nobody asks where bytes are not
-// limited.
-func (l *memoryLog) weigh(events []*Event) (bytes uint64, err error) {
-	if l.limits.bytes == 0 {
-		return 0, nil
+func (l limits) bounded() bool { return l.events > 0 || l.bytes > 0 }
+
+// exceeded says whether so much is over the limits.
+func (l limits) exceeded(events, bytes uint64) bool {
+	return l.events > 0 && events > l.events || l.bytes > 0 && bytes > l.bytes
+}
+
+// limit gives one cursor limits of its own, before anything is pending.
+func (c *memoryCursor) limit(to limits) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.log.bounded.remove(c.limits)
+	c.limits = to
+	c.log.bounded.add(to)
+}
+
+// boundedCursors counts the cursors that have limits. Without any, Append looks at
+// none.
+type boundedCursors struct{ any, bytes int }
+
+func (b *boundedCursors) add(l limits)    { b.count(l, 1) }
+func (b *boundedCursors) remove(l limits) { b.count(l, -1) }
+
+func (b *boundedCursors) count(l limits, n int) {
+	if l.bounded() {
+		b.any += n
 	}
+	if l.bytes > 0 {
+		b.bytes += n
+	}
+}
+
+// weigh returns how many bytes events have, encoded.
+func weigh(events []*Event) (bytes uint64, err error) {
 	for _, e := range events {
 		b, err := e.encoded()
 		if err != nil {
@@ -61,13 +100,9 @@ func (l *memoryLog) weigh(events []*Event) (bytes uint64, err error) {
 	return bytes, nil
 }
 
-// appendBounded is Append where there are limits.
-func (l *memoryLog) appendBounded(ctx context.Context, events []*Event) error {
-	bytes, err := l.weigh(events)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
+// appendBounded is Append where there are limits. It gives the lock back, which the
+// caller holds.
+func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes uint64) error {
 	full, err := l.waitForRoom(ctx, uint64(len(events)), bytes)
 	if err != nil {
 		l.mu.Unlock()
@@ -75,7 +110,7 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event) error {
 	}
 
 	for c := range l.cursors {
-		if slices.Contains(full, c.name) && l.limits.overflow == DropNewest {
+		if slices.Contains(full, c.name) {
 			c.overflow.refuse(l.end, uint64(len(events)))
 		} else {
 			c.overflow.bytes += bytes
@@ -84,7 +119,7 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event) error {
 	l.add(events)
 	var notes []overflowNote
 	for c := range l.cursors {
-		if l.limits.overflow == DropOldest {
+		if c.limits.overflow == DropOldest {
 			c.dropOldest()
 		}
 		notes = append(notes, c.overflow.begins(c))
@@ -94,29 +129,32 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event) error {
 	for _, n := range notes {
 		n.log(l.logger)
 	}
-	if len(full) > 0 && l.limits.overflow == DropNewest {
+	if len(full) > 0 {
 		return fullError(full, nil)
 	}
 	return nil
 }
 
-// waitForRoom returns the sinks that have no room for so much. Where the policy is to
-// block, it waits until there are none. The caller holds the lock, which is given
-// away meanwhile.
+// waitForRoom returns the sinks from which so much is to be kept. As long as there is
+// one that is to block, it waits. The caller holds the lock, which is given away
+// meanwhile.
 func (l *memoryLog) waitForRoom(ctx context.Context, events, bytes uint64) (full []string, err error) {
 	for {
 		if l.closed {
 			return nil, ErrSinkClosed
 		}
 		full = nil
+		var blocking []string
 		for c := range l.cursors {
-			// Whatever its size, a block is taken where nothing else is pending, or it never
-			// would be.
-			if pending := c.lag().Pending; pending > 0 && l.exceeded(pending+events, c.overflow.bytes+bytes) {
+			switch {
+			case !c.lacksRoom(events, bytes):
+			case c.limits.overflow == Block:
+				blocking = append(blocking, c.name)
+			case c.limits.overflow == DropNewest:
 				full = append(full, c.name)
 			}
 		}
-		if len(full) == 0 || l.limits.overflow != Block {
+		if len(blocking) == 0 {
 			return full, nil
 		}
 
@@ -125,9 +163,16 @@ func (l *memoryLog) waitForRoom(ctx context.Context, events, bytes uint64) (full
 		ended := !waitFor(ctx, room)
 		l.mu.Lock()
 		if ended {
-			return nil, fullError(full, context.Cause(ctx))
+			return nil, fullError(blocking, context.Cause(ctx))
 		}
 	}
+}
+
+// lacksRoom says whether so much more is too much. Whatever its size, a block is
+// taken where nothing else is pending, or it never would be.
+func (c *memoryCursor) lacksRoom(events, bytes uint64) bool {
+	pending := c.lag().Pending
+	return pending > 0 && c.limits.exceeded(pending+events, c.overflow.bytes+bytes)
 }
 
 // roomAgain lets those look that wait for room. The caller holds the lock.
@@ -185,8 +230,8 @@ func (o *cursorOverflow) gap(read, end uint64) (until uint64, missing bool) {
 }
 
 // tried notes events that were returned by Next.
-func (o *cursorOverflow) tried(l *memoryLog, events []*Event) {
-	if l.limits.bytes == 0 {
+func (o *cursorOverflow) tried(l limits, events []*Event) {
+	if l.bytes == 0 {
 		return
 	}
 	for _, e := range events {
@@ -197,28 +242,27 @@ func (o *cursorOverflow) tried(l *memoryLog, events []*Event) {
 
 // settled gives back the room of n events.
 func (o *cursorOverflow) settled(c *memoryCursor, n int) {
-	l := c.log
-	if !l.bounded() {
+	if !c.limits.bounded() {
 		return
 	}
-	if l.limits.bytes > 0 {
+	if c.limits.bytes > 0 {
 		for _, size := range o.trying[:n] {
 			o.bytes -= size
 		}
 		o.trying = o.trying[n:]
 	}
-	l.roomAgain()
+	c.log.roomAgain()
 }
 
 // dropOldest drops unread events until the rest is within the limits. The caller
 // holds the lock.
 func (c *memoryCursor) dropOldest() {
-	for c.read < c.log.end && c.log.exceeded(c.lag().Pending, c.overflow.bytes) {
+	for c.read < c.log.end && c.limits.exceeded(c.lag().Pending, c.overflow.bytes) {
 		var oldest [1]*Event
 		c.copy(oldest[:], c.log.end)
 		c.overflow.dropped++
 		c.overflow.episode++
-		if c.log.limits.bytes > 0 {
+		if c.limits.bytes > 0 {
 			b, _ := oldest[0].encoded()
 			c.overflow.bytes -= uint64(len(b))
 		}
@@ -234,7 +278,7 @@ type overflowNote struct {
 
 // over returns the line for the end of an episode: half of the room is free again.
 func (o *cursorOverflow) over(c *memoryCursor) overflowNote {
-	if !o.noted || c.log.exceeded(2*c.lag().Pending, 2*o.bytes) {
+	if !o.noted || c.limits.exceeded(2*c.lag().Pending, 2*o.bytes) {
 		return overflowNote{}
 	}
 	note := overflowNote{sink: c.name, lost: o.episode, over: true}

@@ -245,3 +245,46 @@ func TestOverflowBadInput(t *testing.T) {
 		assert.ErrorContains(t, err, "allowed")
 	}
 }
+
+// TestEndpointsHaveLimitsOfTheirOwn, side by side in one hub.
+func TestEndpointsHaveLimitsOfTheirOwn(t *testing.T) {
+	r := newReceiver(t)
+	release := r.hold()
+	defer release()
+	hub := limited(t, HubConfig{})
+	endpoints := make(map[string]*Endpoint)
+	for name, c := range map[string]EndpointConfig{
+		"unbounded": {},
+		"newest":    {MaxPending: 4, Overflow: DropNewest, MaxEvents: 1},
+		"oldest":    {MaxPendingBytes: 2000, Overflow: DropOldest, MaxEvents: 1},
+	} {
+		endpoints[name] = newEndpoint(t, name, r.URL, c)
+		require.NoError(t, hub.Add(name, endpoints[name]))
+	}
+	events := sinktest.Events("e", 100)
+	require.NoError(t, hub.Write(t.Context(), events[0]))
+	sinktest.Eventually(t, func() bool { return r.posts() == 3 }, "all are busy")
+	for _, e := range events[1:] {
+		if err := hub.Write(t.Context(), e); err != nil {
+			require.ErrorIs(t, err, ErrFull)
+			require.Equal(t, "notifications: sink full: newest", err.Error())
+		}
+	}
+	for name, e := range endpoints {
+		m := e.Metrics().Metrics
+		assert.NoError(t, sinktest.Conserved(m), name)
+		switch name {
+		case "unbounded":
+			assert.EqualValues(t, 100, m.Pending)
+		case "newest":
+			assert.EqualValues(t, 4, m.Pending)
+			assert.EqualValues(t, 96, m.Rejected)
+		case "oldest":
+			assert.Less(t, m.Pending, uint64(12))
+			assert.Equal(t, m.Accepted-m.Pending, m.Dropped[DroppedOverflow])
+		}
+	}
+	release()
+	require.NoError(t, hub.Close(t.Context()))
+	assert.EqualValues(t, 100, endpoints["unbounded"].Metrics().Delivered)
+}

@@ -44,6 +44,17 @@ func redactHeaders(h http.Header) http.Header {
 	return shown
 }
 
+// redactKeys returns signing keys as they may be shown: where they come from.
+func redactKeys(specs []string) (shown []string) {
+	for _, s := range specs {
+		if !strings.HasPrefix(s, "file:") && !strings.HasPrefix(s, "env:") {
+			s = redacted
+		}
+		shown = append(shown, s)
+	}
+	return shown
+}
+
 // replacer takes secrets out of a text. Those of one or two letters stay: a text
 // without any a is of no use, and says that there was one.
 func replacer(secrets []string) *strings.Replacer {

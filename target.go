@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -21,7 +22,7 @@ type target struct {
 	shown   string
 }
 
-func newTarget(rawURL string, headers http.Header) (*target, error) {
+func newTarget(rawURL string, headers http.Header, keys []string) (*target, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		// Even the reason why it does not parse can have a piece of the password in it.
@@ -34,7 +35,7 @@ func newTarget(rawURL string, headers http.Header) (*target, error) {
 	}
 
 	t := &target{headers: make(http.Header, len(headers)), shown: redactURL(rawURL)}
-	var secrets []string
+	secrets := slices.Clone(keys)
 	for name, values := range headers {
 		name = http.CanonicalHeaderKey(name)
 		if _, twice := t.headers[name]; twice {
