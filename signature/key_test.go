@@ -169,7 +169,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 
 		var out strings.Builder
 		for _, v := range values {
-			for _, flags := range []string{"", "+", "#", "-", " ", "0", "+#"} {
+			for _, flags := range []string{"", "+", "#", "+#"} {
 				for verb := 'A'; verb <= 'z'; verb++ {
 					fmt.Fprintf(&out, "%"+flags+string(verb)+"\n", v)
 				}

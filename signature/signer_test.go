@@ -157,6 +157,19 @@ func TestSignDoesNotCopyTheBody(t *testing.T) {
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(times*32<<10))
 }
 
+// TestMessageKeepsItsSpace: the copy for Ed25519 is made where the last one was, but
+// one event of many megabytes does not stay in memory.
+func TestMessageKeepsItsSpace(t *testing.T) {
+	for size, keeps := range map[int]bool{100: true, 1 << 20: true, 2 << 20: false} {
+		m := &message{head: []byte(vectorID + ".1614265330."), body: make([]byte, size)}
+		assert.Len(t, m.joined(), len(m.head)+size)
+		m.release()
+		assert.Equal(t, keeps, m.whole != nil, size)
+		assert.Empty(t, m.whole)
+		assert.Nil(t, m.body)
+	}
+}
+
 func BenchmarkSign(b *testing.B) {
 	for _, keys := range []struct {
 		name  string
