@@ -166,6 +166,7 @@ type pass struct {
 	events []*Event
 	parked int // refused alone, from the front
 	piece  int // how many to try next, behind these
+	rounds int // how often the sink was found to be wrong
 
 	attempts record // of the block, failures only
 }
@@ -254,6 +255,12 @@ func (p *pass) failed(ctx context.Context, err error) (outcome, error) {
 	return outcome{}, nil
 }
 
+// fullRound is how many waits of a sink that refuses everything come to one in which
+// as many events as Threshold are tried again, because the first could be poison after
+// all. In between it is the first alone: a sink that is mended in the middle of a full
+// round has refused some in vain.
+const fullRound = 3
+
 // park leaves a refused event where it is, and goes on behind it, with one event at
 // first: where everything is refused, halving is wasted.
 func (p *pass) park(ctx context.Context, err error) (outcome, error) {
@@ -271,9 +278,9 @@ func (p *pass) park(ctx context.Context, err error) (outcome, error) {
 	p.suspects(nil) // found
 	p.parked, p.piece = p.parked+1, 1
 	switch {
-	case p.parked >= p.config.Threshold:
+	case p.parked >= p.config.Threshold, p.rounds%fullRound != 0:
 		p.gate.refusedAll(err)
-		p.parked = 0
+		p.parked, p.rounds = 0, p.rounds+1
 	case p.parked == len(p.events):
 		return outcome{}, &parkedError{events: p.parked, until: time.Now().Add(slowly(p.config.MaxBackoff)), err: err}
 	}
@@ -317,11 +324,14 @@ func (p *pass) bury(ctx context.Context, e *Event, reason string, r *record) err
 	}
 }
 
-// firstPiece returns how many events to try first: all, or half of those among which
-// a refused one is known to be.
+// firstPiece returns how many events to try first: all, half of those among which a
+// refused one is known to be, or that one.
 func (s *retryingSink) firstPiece(events []*Event) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.refused[events[0]] != nil {
+		return 1 // it was refused alone before, and probably will be again
+	}
 	if s.suspect != nil {
 		if i := slices.Index(events, s.suspect); i >= 0 {
 			return (i + 2) / 2
