@@ -104,23 +104,14 @@ type Target struct {
 	Data         []byte
 }
 
-// RequestRecord is the client's request.
+// RequestRecord is the client's request. Addr is what the connection has, unless the
+// bridge was told to trust a proxy.
 type RequestRecord struct {
-	// ID is made by the registry, one for each request.
-	ID string `json:"id"`
-
-	// Addr is the client's IP address and port, as the connection has it unless
-	// the bridge was told to trust a proxy.
-	Addr string `json:"addr,omitempty"`
-
-	// Host is the registry's name as the client sees it.
-	Host string `json:"host,omitempty"`
-
-	// Method is the HTTP method.
-	Method string `json:"method"`
-
-	// UserAgent is the client's own description of itself.
-	UserAgent string `json:"useragent"`
+	ID        string `json:"id"`             // made by the registry, one for each request
+	Addr      string `json:"addr,omitempty"` // the client's IP address and port
+	Host      string `json:"host,omitempty"` // the registry's name as the client sees it
+	Method    string `json:"method"`         // the HTTP method
+	UserAgent string `json:"useragent"`      // the client's own description of itself
 }
 
 // ActorRecord is who made the request.

@@ -113,8 +113,8 @@ type endpointExpvar struct {
 	Name string `json:"name"`
 	URL  string `json:"url"`
 
-	Headers           http.Header
 	Timeout           time.Duration
+	Headers           http.Header
 	Threshold         int
 	Backoff           time.Duration
 	MaxBackoff        time.Duration

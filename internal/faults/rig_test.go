@@ -55,7 +55,6 @@ type rig struct {
 	events       []*Event
 	watching     sync.WaitGroup
 	stopWatch    context.CancelFunc
-	started      bool
 	closed       bool
 }
 
