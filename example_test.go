@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
@@ -216,4 +217,63 @@ func ExampleRecordRequests() {
 	fmt.Println(e.Action, e.Target.Type, e.Target.Repository, "by", e.Actor.Name, "on", e.Request.Host)
 	// Output:
 	// delete repository library/app by alice on registry.example.org
+}
+
+// An event that the receiver refuses goes to the dead letters once a later one is
+// accepted. When the receiver is mended, it is sent again.
+func ExampleEndpoint_Replay() {
+	var mended atomic.Bool
+	webhook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		env, err := notifications.DecodeEnvelope(r.Header.Get("Content-Type"), r.Body, 0)
+		if err != nil || env.Events[0].ID == "odd" && !mended.Load() {
+			http.Error(w, "cannot read this", http.StatusBadRequest)
+		}
+	}))
+	defer webhook.Close()
+
+	log, _ := quietLogger()
+	letters := notifications.NewDeadLetters(100, log)
+	endpoint, err := notifications.NewEndpoint("webhook", webhook.URL, notifications.EndpointConfig{DeadLetters: letters, Logger: log})
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.Background()
+	_ = endpoint.Write(ctx, &notifications.Event{ID: "odd"}, &notifications.Event{ID: "good"})
+	for endpoint.Metrics().Pending > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for _, l := range letters.Letters() {
+		fmt.Println(l.Event.ID, l.Reason, l.Status, l.Answer)
+	}
+
+	mended.Store(true)
+	n, err := endpoint.Replay(ctx, notifications.ReplayFilter{IDs: []string{"odd"}})
+	fmt.Println(n, "replayed", err)
+	fmt.Println("closed:", endpoint.Close(ctx))
+	fmt.Println(endpoint.Metrics().Delivered, "delivered,", len(letters.Letters()), "dead letters left")
+	// Output:
+	// odd refused 400 cannot read this
+	// 1 replayed <nil>
+	// closed: <nil>
+	// 2 delivered, 0 dead letters left
+}
+
+// A hub in memory grows as long as a receiver is dead, unless it is bounded.
+func ExampleOverflow() {
+	log, _ := quietLogger()
+	hub, _ := notifications.NewBroadcaster(notifications.HubConfig{MaxPending: 2, Overflow: notifications.DropNewest, Logger: log})
+	fake := new(sinktest.Fake)
+	release := fake.Hold()
+	_ = hub.Add("slow", fake)
+	for range 3 {
+		fmt.Println(hub.Write(context.Background(), notifications.NewEvent(notifications.ActionPush)))
+	}
+	release()
+	_ = hub.Close(context.Background())
+	fmt.Printf("%+v\n", hub.Metrics()["slow"])
+	// Output:
+	// <nil>
+	// <nil>
+	// notifications: sink full: slow
+	// {Accepted:2 Delivered:2 Pending:0 Filtered:0 DeadLettered:0 Dropped:map[] Rejected:1}
 }
