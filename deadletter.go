@@ -53,8 +53,9 @@ type DeadLetterStore interface {
 
 // DeadLetters keeps the newest dead letters in memory. Each is one line in the log.
 type DeadLetters struct {
-	most int
-	log  *logrus.Entry
+	most   int
+	log    *logrus.Entry
+	taking sync.Mutex // held by Take, so that no letter is given twice
 
 	mu      sync.Mutex // guards the rest
 	letters []*DeadLetter
@@ -120,6 +121,8 @@ func (d *DeadLetters) Letters() []DeadLetter {
 
 // Take takes letters out: see DeadLetterStore.
 func (d *DeadLetters) Take(ctx context.Context, match func(*DeadLetter) bool, give func(*DeadLetter) error) error {
+	d.taking.Lock()
+	defer d.taking.Unlock()
 	d.mu.Lock()
 	letters := slices.Clone(d.letters)
 	d.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -545,4 +546,49 @@ func TestDeadLetterFileBadInput(t *testing.T) {
 		_, err := OpenDeadLetterFile(c.path, c.config)
 		assert.ErrorContains(t, err, c.want)
 	}
+}
+
+// TestDeadLetterFileTakenMany: taking letters rotates files too, and loses and doubles
+// none.
+func TestDeadLetterFileTakenMany(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "letters")
+	config := DeadLetterFileConfig{MaxBytes: 2000, MaxFiles: 200}
+	d := openLetters(t, path, config)
+	events := sinktest.Events("e", 400)
+	for _, e := range events {
+		require.NoError(t, d.Put(t.Context(), DeadLetter{Event: e}))
+	}
+	all := func(*DeadLetter) bool { return true }
+	n := 0
+	require.ErrorIs(t, d.Take(t.Context(), all, func(*DeadLetter) error {
+		if n++; n > 300 {
+			return errNotNow
+		}
+		return nil
+	}), errNotNow)
+	require.NoError(t, d.Close())
+	d = openLetters(t, path, config)
+	require.NoError(t, d.Put(t.Context(), DeadLetter{Event: sinktest.Events("new", 1)[0]}))
+	assert.Equal(t, append(sinktest.IDs(events[300:]), "new-0"), takeAll(t, d, take))
+	assert.Empty(t, takeAll(t, d, take))
+}
+
+func TestTakeGivesEachLetterOnce(t *testing.T) {
+	d := NewDeadLetters(0, silent())
+	for _, e := range sinktest.Events("e", 20) {
+		require.NoError(t, d.Put(t.Context(), DeadLetter{Event: e}))
+	}
+	var given atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			_ = d.Take(t.Context(), func(*DeadLetter) bool { return true }, func(*DeadLetter) error {
+				given.Add(1)
+				time.Sleep(time.Millisecond)
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, 20, given.Load())
 }

@@ -42,15 +42,16 @@ type DeadLetterFile struct {
 	mu   sync.Mutex // guards the rest
 	file *os.File   // nil: closed, or to be opened again
 	size int64
-	last uint64 // number of the newest letter
+	last uint64 // number of the newest line
 	shut bool
 }
 
 var _ DeadLetterStore = (*DeadLetterFile)(nil)
 
-// letterLine is one line: a letter, or that one was taken out.
+// letterLine is one line: a letter, or that one was taken out. No number is given
+// twice, not even after an error: nobody knows what got into the file.
 type letterLine struct {
-	Number uint64      `json:"n,omitempty"`
+	Number uint64      `json:"n"`
 	Letter *DeadLetter `json:"letter,omitempty"`
 	Taken  uint64      `json:"taken,omitempty"`
 }
@@ -82,9 +83,12 @@ func OpenDeadLetterFile(path string, config DeadLetterFileConfig) (*DeadLetterFi
 		return fail(err)
 	}
 	err := d.each(context.Background(), func(l *letterLine) error {
-		d.last = max(d.last, l.Number)
+		d.last = max(d.last, l.Number, l.Taken)
 		return nil
 	})
+	if old, oldErr := d.rotated(); oldErr == nil && len(old) > 0 {
+		d.last = max(d.last, rotatedNumber(old[len(old)-1]))
+	}
 	if err != nil {
 		return fail(errors.Join(err, d.Close()))
 	}
@@ -138,15 +142,10 @@ func (d *DeadLetterFile) Put(_ context.Context, letter DeadLetter) error {
 		return ErrNilEvent
 	}
 	d.mu.Lock()
-	lost, err := d.append(&letterLine{Number: d.last + 1, Letter: &letter})
-	if err == nil {
-		d.last++
-	}
+	lost, err := d.append(&letterLine{Letter: &letter})
 	d.mu.Unlock()
 
-	if lost != "" {
-		d.config.Logger.WithField("lost", lost).Warn("notifications: the oldest file of dead letters is removed")
-	}
+	d.logLost(lost)
 	if err != nil {
 		return fmt.Errorf("notifications: dead letters: %w", err)
 	}
@@ -154,12 +153,20 @@ func (d *DeadLetterFile) Put(_ context.Context, letter DeadLetter) error {
 	return nil
 }
 
-// append writes one line and returns which file had to go for it. The caller holds
+func (d *DeadLetterFile) logLost(file string) {
+	if file != "" {
+		d.config.Logger.WithField("lost", file).Warn("notifications: the oldest file of dead letters is removed")
+	}
+}
+
+// append writes one line, with the next number, and returns which file had to go for it. The caller holds
 // the lock.
 func (d *DeadLetterFile) append(l *letterLine) (lost string, err error) {
 	if d.shut {
 		return "", os.ErrClosed
 	}
+	d.last++
+	l.Number = d.last
 	b, err := json.Marshal(l)
 	if err != nil {
 		return "", err
@@ -197,6 +204,7 @@ func (d *DeadLetterFile) rotate() (lost string, err error) {
 	if err != nil {
 		return "", err
 	}
+	// The number of the line that did not fit any more: no other file has it.
 	if err := os.Rename(d.path, fmt.Sprintf("%s.%020d", d.path, d.last)); err != nil {
 		return "", err
 	}
@@ -228,6 +236,11 @@ func (d *DeadLetterFile) rotated() (paths []string, err error) {
 	return paths, nil
 }
 
+func rotatedNumber(path string) uint64 {
+	n, _ := strconv.ParseUint(path[len(path)-20:], 10, 64)
+	return n
+}
+
 // Take takes letters out: see DeadLetterStore. That one was taken is written behind
 // it, and on disk before Take goes on.
 func (d *DeadLetterFile) Take(ctx context.Context, match func(*DeadLetter) bool, give func(*DeadLetter) error) error {
@@ -250,8 +263,9 @@ func (d *DeadLetterFile) Take(ctx context.Context, match func(*DeadLetter) bool,
 			return err
 		}
 		d.mu.Lock()
-		defer d.mu.Unlock()
-		_, err := d.append(&letterLine{Taken: l.Number})
+		lost, err := d.append(&letterLine{Taken: l.Number})
+		d.mu.Unlock()
+		d.logLost(lost)
 		return err
 	})
 }
@@ -270,9 +284,9 @@ func (d *DeadLetterFile) each(ctx context.Context, do func(*letterLine) error) e
 		return fmt.Errorf("notifications: dead letters: %w", err)
 	}
 
-	for i, f := range files {
+	for _, f := range files {
 		var from io.Reader = f
-		if i == len(files)-1 {
+		if f.Name() == d.path {
 			from = io.LimitReader(f, size) // and not what is written meanwhile
 		}
 		if err := d.eachLine(ctx, f.Name(), from, do); err != nil {
@@ -294,19 +308,14 @@ func (d *DeadLetterFile) openAll() (files []*os.File, size int64, err error) {
 	for _, path := range append(paths, d.path) {
 		f, err := os.Open(path)
 		if errors.Is(err, os.ErrNotExist) {
-			size = 0
-			continue // has just been rotated
+			continue // has just been rotated, and no line come since
 		}
 		if err != nil {
 			return files, 0, err
 		}
 		files = append(files, f)
-		size = d.size
-		if path != d.path {
-			size = 1 << 62
-		}
 	}
-	return files, size, nil
+	return files, d.size, nil
 }
 
 func (d *DeadLetterFile) eachLine(ctx context.Context, name string, from io.Reader, do func(*letterLine) error) error {

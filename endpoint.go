@@ -106,7 +106,7 @@ func (e *Endpoint) Write(ctx context.Context, events ...*Event) error {
 	if err == nil {
 		err = q.Write(ctx, events...)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrFull) { // which the queue has counted
 		e.account.reject(len(events))
 	}
 	return err
@@ -129,14 +129,11 @@ func (e *Endpoint) queued() (*eventQueue, error) {
 	return e.queue, nil
 }
 
-// limit gives the endpoint's place in a hub's log the endpoint's own limits, if it has
-// any. Only a log in memory has to be bounded.
-func (e *Endpoint) limit(c Cursor) {
+// limits are what the endpoint may have pending in memory.
+func (e *Endpoint) limits() limits {
 	queue := e.config.queue()
 	own, _ := queue.limits() // was checked when the endpoint was made
-	if c, ok := c.(*memoryCursor); ok && own.bounded() {
-		c.limit(own)
-	}
+	return own
 }
 
 // queuedEndpoint is what stands at the end of an endpoint's own queue.

@@ -277,7 +277,7 @@ func (s *httpSink) post(ctx context.Context, events []*Event, envelope []byte) e
 		body = http.NoBody // this one is a raw connection, which knows of no time-out
 	}
 	if resp.StatusCode/100 != 2 {
-		_, _ = io.CopyN(&answer, body, 4*maxShownAnswer)
+		_, _ = io.CopyN(&answer, body, maxReadAnswer)
 	}
 	_, _ = io.Copy(io.Discard, body)
 
@@ -288,14 +288,15 @@ func (s *httpSink) post(ctx context.Context, events []*Event, envelope []byte) e
 		Kind:       kindOfStatus(resp.StatusCode),
 		Status:     resp.StatusCode,
 		RetryAfter: retryAfter(resp, time.Now()),
-		Answer:     s.target.printable(answer.String()),
+		Answer:     s.target.printable(s.target.whole(answer.String())),
 	}
 }
 
-// maxAnswer is how much of an answer's body is read, and maxShownAnswer how much of
-// it is shown, in bytes.
+// maxAnswer is how much of an answer's body is read, maxReadAnswer how much of it is
+// kept at first, and maxShownAnswer how much is shown, in bytes.
 const (
 	maxAnswer      = 64 << 10
+	maxReadAnswer  = 16 << 10
 	maxShownAnswer = 512
 )
 

@@ -129,17 +129,25 @@ func (h *Hub) add(name string, sink Sink) (*worker, error) {
 	if h.workers[name] != nil {
 		return nil, fmt.Errorf("notifications: hub: sink name: %q: is in use: allowed is any other", name)
 	}
-	cursor, err := h.log.Cursor(name)
+	cursor, err := h.cursor(name, sink)
 	if err != nil {
 		return nil, fmt.Errorf("notifications: hub: sink %q: %w", name, err)
-	}
-	if e, ok := sink.(*Endpoint); ok {
-		e.limit(cursor)
 	}
 	w := newWorker(h, name, sink, cursor)
 	h.workers[name] = w
 	go w.run()
 	return w, nil
+}
+
+// cursor opens the sink's cursor: in memory, with the limits that an endpoint has of
+// its own.
+func (h *Hub) cursor(name string, sink Sink) (Cursor, error) {
+	if l, ok := h.log.(*memoryLog); ok {
+		if e, ok := sink.(*Endpoint); ok && e.limits().bounded() {
+			return l.cursor(name, e.limits()), nil
+		}
+	}
+	return h.log.Cursor(name)
 }
 
 // Remove takes the named sink out of the hub and forgets its place in the log. What
@@ -210,7 +218,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		for range workers {
 			errs = append(errs, <-results)
 		}
-		return errors.Join(append(errs, undelivered(workers))...)
+		return errors.Join(append([]error{undelivered(workers)}, errs...)...)
 	})
 }
 

@@ -68,7 +68,7 @@ func newMemoryLog(config HubConfig) *memoryLog {
 
 func (l *memoryLog) Append(ctx context.Context, events ...*Event) error {
 	l.mu.Lock()
-	if l.bounded.bytes > 0 {
+	if l.bounded.bytes > 0 && len(events) > 0 {
 		// Encoding is done once anyway, but not with the lock held.
 		l.mu.Unlock()
 		bytes, err := weigh(events)
@@ -78,7 +78,7 @@ func (l *memoryLog) Append(ctx context.Context, events ...*Event) error {
 		l.mu.Lock()
 		return l.appendBounded(ctx, events, bytes)
 	}
-	if l.bounded.any > 0 {
+	if l.bounded.any > 0 && len(events) > 0 {
 		return l.appendBounded(ctx, events, 0)
 	}
 	defer l.mu.Unlock()
@@ -113,14 +113,17 @@ func (l *memoryLog) wake() {
 	l.idle = l.idle[:0]
 }
 
-func (l *memoryLog) Cursor(name string) (Cursor, error) {
+func (l *memoryLog) Cursor(name string) (Cursor, error) { return l.cursor(name, l.limits), nil }
+
+// cursor returns a cursor with limits.
+func (l *memoryLog) cursor(name string, limits limits) *memoryCursor {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &memoryCursor{log: l, name: name, start: l.end, read: l.end, chunk: l.tail, wake: make(chan struct{}, 1)}
 	l.cursors[c] = struct{}{}
-	c.limits = l.limits
-	l.bounded.add(c.limits)
-	return c, nil
+	c.limits = limits
+	l.bounded.count(limits, 1)
+	return c
 }
 
 func (l *memoryLog) Forget(string) error { return nil }
@@ -141,10 +144,11 @@ type memoryCursor struct {
 	wake chan struct{}
 	idle bool // is in log.idle
 
-	start   uint64 // where it began
-	read    uint64 // number of the event to return next
-	chunk   *chunk // holds it, or one before it
-	settled uint64 // how many events were settled
+	start   uint64   // where it began
+	read    uint64   // number of the event to return next
+	chunk   *chunk   // holds it, or one before it
+	held    []*Event // to be returned before it: see hold
+	settled uint64   // how many events were settled
 	closed  bool
 	end     uint64 // where the log ended when the cursor was closed
 
@@ -179,13 +183,10 @@ func (c *memoryCursor) next(block []*Event) (n int, closed bool, note overflowNo
 	if c.closed {
 		return 0, true, note
 	}
+	n = copy(block, c.held)
+	c.held = c.held[n:]
 	for n < len(block) && c.read < l.end {
-		until, missing := c.overflow.gap(c.read, l.end)
-		if missing {
-			c.read = until
-			continue
-		}
-		n += c.copy(block[n:], until)
+		n += c.copy(block[n:], l.end)
 	}
 	if n > 0 {
 		c.overflow.tried(c.limits, block[:n])
@@ -232,7 +233,7 @@ func (c *memoryCursor) lag() Lag {
 	if c.closed {
 		end = c.end
 	}
-	lag := Lag{Accepted: end - c.start - c.overflow.rejected, Rejected: c.overflow.rejected}
+	lag := Lag{Accepted: end - c.start - c.overflow.passed, Rejected: c.overflow.rejected}
 	if !c.closed {
 		lag.Pending = lag.Accepted - c.settled - c.overflow.dropped
 	}
@@ -244,9 +245,9 @@ func (c *memoryCursor) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !c.closed {
-		c.closed, c.end, c.chunk = true, l.end, nil
+		c.closed, c.end, c.chunk, c.held = true, l.end, nil, nil
 		delete(l.cursors, c)
-		l.bounded.remove(c.limits)
+		l.bounded.count(c.limits, -1)
 		l.roomAgain()
 	}
 	return nil

@@ -63,21 +63,9 @@ func (l limits) exceeded(events, bytes uint64) bool {
 	return l.events > 0 && events > l.events || l.bytes > 0 && bytes > l.bytes
 }
 
-// limit gives one cursor limits of its own, before anything is pending.
-func (c *memoryCursor) limit(to limits) {
-	c.log.mu.Lock()
-	defer c.log.mu.Unlock()
-	c.log.bounded.remove(c.limits)
-	c.limits = to
-	c.log.bounded.add(to)
-}
-
 // boundedCursors counts the cursors that have limits. Without any, Append looks at
 // none.
 type boundedCursors struct{ any, bytes int }
-
-func (b *boundedCursors) add(l limits)    { b.count(l, 1) }
-func (b *boundedCursors) remove(l limits) { b.count(l, -1) }
 
 func (b *boundedCursors) count(l limits, n int) {
 	if l.bounded() {
@@ -104,23 +92,22 @@ func weigh(events []*Event) (bytes uint64, err error) {
 // caller holds.
 func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes uint64) error {
 	full, err := l.waitForRoom(ctx, uint64(len(events)), bytes)
+	if err == nil && bytes == 0 && l.bounded.bytes > 0 {
+		bytes, err = weigh(events) // a sink that limits bytes has come meanwhile
+	}
 	if err != nil {
 		l.mu.Unlock()
 		return err
 	}
 
+	var notes []overflowNote
+	if len(full) < len(l.cursors) || len(full) == 0 {
+		l.addBounded(events, bytes, full)
+	}
 	for c := range l.cursors {
 		if slices.Contains(full, c.name) {
-			c.overflow.refuse(l.end, uint64(len(events)))
-		} else {
-			c.overflow.bytes += bytes
-		}
-	}
-	l.add(events)
-	var notes []overflowNote
-	for c := range l.cursors {
-		if c.limits.overflow == DropOldest {
-			c.dropOldest()
+			c.overflow.rejected += uint64(len(events))
+			c.overflow.episode += uint64(len(events))
 		}
 		notes = append(notes, c.overflow.begins(c))
 	}
@@ -133,6 +120,38 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes ui
 		return fullError(full, nil)
 	}
 	return nil
+}
+
+// addBounded appends to the chain, past the cursors that are full.
+func (l *memoryLog) addBounded(events []*Event, bytes uint64, full []string) {
+	for c := range l.cursors {
+		c.overflow.idle = c.lag().Pending == 0
+		if slices.Contains(full, c.name) {
+			c.hold()
+		} else if c.limits.bytes > 0 {
+			c.overflow.bytes += bytes
+		}
+	}
+	l.add(events)
+	for c := range l.cursors {
+		switch {
+		case slices.Contains(full, c.name):
+			c.overflow.passed += uint64(len(events))
+			c.read, c.chunk = l.end, l.tail
+		case c.limits.overflow == DropOldest && !c.overflow.idle:
+			c.dropOldest()
+		}
+	}
+}
+
+// hold takes what a cursor has not read yet out of the chain, which it is about to
+// leave: there may be room for a few events, and the chain go on for ever.
+func (c *memoryCursor) hold() {
+	for c.read < c.log.end {
+		var next [chunkSize]*Event
+		n := c.copy(next[:], c.log.end)
+		c.held = append(c.held, next[:n]...)
+	}
 }
 
 // waitForRoom returns the sinks from which so much is to be kept. As long as there is
@@ -163,6 +182,9 @@ func (l *memoryLog) waitForRoom(ctx context.Context, events, bytes uint64) (full
 		ended := !waitFor(ctx, room)
 		l.mu.Lock()
 		if ended {
+			for c := range l.cursors {
+				c.overflow.rejected += events
+			}
 			return nil, fullError(blocking, context.Cause(ctx))
 		}
 	}
@@ -195,38 +217,12 @@ func fullError(sinks []string, cause error) error {
 type cursorOverflow struct {
 	bytes    uint64   // that are pending
 	trying   []uint64 // the size of each event that was returned and not settled
-	gaps     []gap    // what was refused and not yet passed
+	passed   uint64   // events in the log that were refused
 	dropped  uint64   // events
 	rejected uint64   // events
 	episode  uint64   // events dropped or rejected since the sink became full
 	noted    bool     // the episode's first line is written
-}
-
-// gap is a stretch of the log that this cursor is not to get.
-type gap struct{ from, to uint64 }
-
-// refuse keeps the next n events from the cursor.
-func (o *cursorOverflow) refuse(end, n uint64) {
-	o.rejected += n
-	o.episode += n
-	if last := len(o.gaps) - 1; last >= 0 && o.gaps[last].to == end {
-		o.gaps[last].to += n
-		return
-	}
-	o.gaps = append(o.gaps, gap{end, end + n})
-}
-
-// gap says whether the event to read is missing, and until which number that goes on.
-func (o *cursorOverflow) gap(read, end uint64) (until uint64, missing bool) {
-	if len(o.gaps) == 0 {
-		return end, false
-	}
-	if first := o.gaps[0]; read < first.from {
-		return min(end, first.from), false
-	}
-	until = o.gaps[0].to
-	o.gaps = o.gaps[1:]
-	return until, true
+	idle     bool     // nothing was pending before the last block
 }
 
 // tried notes events that were returned by Next.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,4 +289,87 @@ func TestEndpointsHaveLimitsOfTheirOwn(t *testing.T) {
 	release()
 	require.NoError(t, hub.Close(t.Context()))
 	assert.EqualValues(t, 100, endpoints["unbounded"].Metrics().Delivered)
+}
+
+// TestRefusedEventsCostNothing: what a full sink does not get is not kept for it.
+func TestRefusedEventsCostNothing(t *testing.T) {
+	for _, healthy := range []bool{false, true} {
+		b := limited(t, HubConfig{MaxPending: 5, Overflow: DropNewest})
+		stuck := new(sinktest.Fake)
+		release := stuck.Hold()
+		require.NoError(t, b.Add("stuck", stuck))
+		var released atomic.Int64
+		const events = 5000
+		for i := range events {
+			e := sinktest.Events(fmt.Sprint(i), 1)[0]
+			runtime.AddCleanup(e, func(struct{}) { released.Add(1) }, struct{}{})
+			_ = b.Write(t.Context(), e)
+			if i == 0 {
+				stuck.WaitBusy(t)
+			}
+			if i == 100 && healthy {
+				require.NoError(t, b.Add("healthy", forgetful{}))
+			}
+		}
+		sinktest.Eventually(t, func() bool {
+			runtime.GC()
+			return released.Load() > events-200
+		}, "what was refused is released")
+		release()
+		assert.Len(t, stuck.Wait(t, 5), 5)
+	}
+}
+
+// TestByteLimitsThatComeLate, with a sink that is added to a busy hub.
+func TestByteLimitsThatComeLate(t *testing.T) {
+	r := newReceiver(t)
+	hub := limited(t, HubConfig{MaxPending: 50, Overflow: Block})
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = hub.Write(t.Context(), NewEvent(ActionPush))
+				}
+			}
+		})
+	}
+	require.NoError(t, hub.Add("first", forgetful{}))
+	var late []*Endpoint
+	for i := range 20 {
+		e := newEndpoint(t, fmt.Sprint("late", i), r.URL, EndpointConfig{MaxPendingBytes: 100 << 20, Overflow: DropOldest})
+		late = append(late, e)
+		require.NoError(t, hub.Add(e.Name(), e))
+	}
+	time.Sleep(20 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	require.NoError(t, hub.Close(t.Context()))
+	for _, e := range late {
+		assert.Empty(t, e.Metrics().Dropped)
+	}
+}
+
+func TestEndpointCountsARefusalOnce(t *testing.T) {
+	r := newReceiver(t)
+	defer r.hold()()
+	e := newEndpoint(t, "hook", r.URL, EndpointConfig{MaxPending: 1, Overflow: DropNewest})
+	require.NoError(t, e.Write(t.Context(), NewEvent(ActionPush)))
+	for range 3 {
+		require.ErrorIs(t, e.Write(t.Context(), NewEvent(ActionPush)), ErrFull)
+	}
+	require.NoError(t, e.Write(t.Context()), "nothing always fits")
+	assert.EqualValues(t, 3, e.Metrics().Rejected)
+}
+
+func TestOneEventOverTheLimit(t *testing.T) {
+	b := limited(t, HubConfig{MaxPendingBytes: 10, Overflow: DropOldest})
+	f := new(sinktest.Fake)
+	require.NoError(t, b.Add("fake", f))
+	require.NoError(t, b.Write(t.Context(), NewEvent(ActionPush)))
+	f.Wait(t, 1)
 }

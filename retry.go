@@ -29,7 +29,8 @@ type RetryConfig struct {
 	MaxBackoff time.Duration
 
 	// MaxAttempts is how often a block is tried before it goes to the dead letters,
-	// and MaxAge how long, from its first attempt on. Zero means for ever.
+	// and MaxAge how long, from its first attempt on. Zero means for ever. What an
+	// operator can mend (Misconfigured, Gone) is kept whatever they say.
 	MaxAttempts int
 	MaxAge      time.Duration
 
@@ -241,6 +242,11 @@ func (p *pass) failed(ctx context.Context, err error) (outcome, error) {
 		return p.park(ctx, err)
 	}
 
+	if kind := kindOfFailure(err); kind == Gone || kind == Misconfigured {
+		// An operator can mend it, and then all of it goes through.
+		p.parked, p.piece = 0, len(p.events)
+		return outcome{}, nil
+	}
 	p.attempts.add(err)
 	if p.parked == 0 && p.expired(&p.attempts) {
 		for i, e := range p.events[:tried] {
@@ -248,6 +254,7 @@ func (p *pass) failed(ctx context.Context, err error) (outcome, error) {
 				return outcome{deadLettered: i}, err
 			}
 		}
+		p.forget(p.events[:tried])
 		return outcome{deadLettered: tried}, nil
 	}
 	// By the next attempt, what was refused may be long ago.
@@ -278,7 +285,7 @@ func (p *pass) park(ctx context.Context, err error) (outcome, error) {
 	p.suspects(nil) // found
 	p.parked, p.piece = p.parked+1, 1
 	switch {
-	case p.parked >= p.config.Threshold, p.rounds%fullRound != 0:
+	case p.parked >= p.row(), p.rounds%fullRound != 0:
 		p.gate.refusedAll(err)
 		p.parked, p.rounds = 0, p.rounds+1
 	case p.parked == len(p.events):
@@ -286,6 +293,11 @@ func (p *pass) park(ctx context.Context, err error) (outcome, error) {
 	}
 	return outcome{}, nil
 }
+
+// row is how many events in a row have to be refused to put the sink in the wrong:
+// two at least, or nothing could ever be decided. Each full round goes further, up to
+// ten times as far, so that a longer row of poison is passed in the end too.
+func (p *pass) row() int { return max(2, p.config.Threshold) * min(10, 1+p.rounds/fullRound) }
 
 // tried returns how many events an attempt was about: an HTTP sink posts no more
 // than fit into one envelope.

@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/distribution/reference"
@@ -397,4 +399,82 @@ func TestCloseOfAStoppedEndpoint(t *testing.T) {
 	require.NoError(t, e.Write(t.Context(), NewEvent(ActionPush)))
 	sinktest.Eventually(t, func() bool { return e.Metrics().State.Phase == Stopped }, "gone")
 	require.ErrorAs(t, e.Close(context.Background()), new(*UndeliveredError))
+}
+
+// TestFilteredEventsBehindAParkedOne neither wake the receiver nor stand in the way.
+func TestFilteredEventsBehindAParkedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &picky{refuses: only("poison-0")}
+		retrying, err := NewRetryingSink(p, RetryConfig{MaxBackoff: time.Hour, Logger: silent()})
+		require.NoError(t, err)
+		s, err := NewFilter(retrying, Filter{Ignore: Rules{Actions: []string{ActionPull}}})
+		require.NoError(t, err)
+		hub, err := NewBroadcaster(HubConfig{Logger: silent()})
+		require.NoError(t, err)
+		require.NoError(t, hub.Add("picky", s))
+		require.NoError(t, hub.Write(t.Context(), sinktest.Events("poison", 1)...))
+		for _, e := range sinktest.Events("pulled", 3000) {
+			e.Action = ActionPull
+			require.NoError(t, hub.Write(t.Context(), e))
+			synctest.Wait()
+		}
+		_, posts := p.seen()
+		assert.Equal(t, 1, posts)
+		require.NoError(t, sinktest.Conserved(hub.Metrics()["picky"]))
+
+		require.NoError(t, hub.Write(t.Context(), sinktest.Events("good", 1)...))
+		synctest.Wait()
+		took, _ := p.seen()
+		assert.Equal(t, []string{"good-0"}, took)
+		assert.Equal(t, Metrics{Accepted: 3002, Delivered: 1, Filtered: 3000, DeadLettered: 1}, hub.Metrics()["picky"])
+		require.NoError(t, hub.Close(t.Context()))
+	})
+}
+
+// TestGoneIsKept, and what an operator can mend, whatever the limits of the retries.
+func TestGoneIsKept(t *testing.T) {
+	for _, code := range []int{410, 403} {
+		r := newReceiver(t)
+		r.answers(statusHandler(code))
+		e := newEndpoint(t, "hook", r.URL, EndpointConfig{MaxAttempts: 1, MaxAge: 1})
+		require.NoError(t, e.Write(t.Context(), NewEvent(ActionPush)))
+		sinktest.Eventually(t, func() bool { return e.Metrics().Failures > 0 }, "answered")
+		time.Sleep(20 * time.Millisecond)
+		assert.EqualValues(t, 1, e.Metrics().Pending)
+		r.answers(nil)
+		e.Resume()
+		sinktest.Eventually(t, func() bool { return e.Metrics().Delivered == 1 }, "delivered")
+	}
+}
+
+// TestThresholdOfOne: one refused event is not the end.
+func TestThresholdOfOne(t *testing.T) {
+	for _, poison := range [][]string{{"e-0"}, {"e-0", "e-1", "e-2", "e-3", "e-4"}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &picky{refuses: only(poison...)}
+			hub, letters := letterbox(t, p, RetryConfig{Threshold: 1})
+			require.NoError(t, hub.Write(t.Context(), sinktest.Events("e", 8)...))
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			assert.Equal(t, poison, letterIDs(letters))
+			assert.EqualValues(t, 8-len(poison), hub.Metrics()["picky"].Delivered)
+			require.NoError(t, hub.Close(t.Context()))
+		})
+	}
+}
+
+// TestAnswerCutInTheMiddleOfASecret shows no piece of it.
+func TestAnswerCutInTheMiddleOfASecret(t *testing.T) {
+	const secret = "hunter2hunter2hunter2"
+	r := newReceiver(t)
+	s := newHTTPSink(t, r.URL, HTTPConfig{Headers: http.Header{"X": {secret}}})
+	for cut := range len(secret) + 2 {
+		r.answers(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(400)
+			_, _ = io.WriteString(w, strings.Repeat(" ", 16<<10-cut)+secret)
+		})
+		var failed *DeliveryError
+		require.ErrorAs(t, s.Write(t.Context(), NewEvent(ActionPush)), &failed)
+		assert.NotContains(t, failed.Answer, "hunter", "cut at %d", cut)
+	}
 }

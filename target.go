@@ -19,6 +19,7 @@ type target struct {
 	host    string
 	headers http.Header // canonical names
 	secrets *strings.Replacer
+	longest int // of the secrets, in bytes
 	shown   string
 }
 
@@ -65,6 +66,9 @@ func newTarget(rawURL string, headers http.Header, keys []string) (*target, erro
 
 	t.url = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
 	t.secrets = replacer(secrets)
+	for _, s := range secrets {
+		t.longest = max(t.longest, len(s))
+	}
 	return t, nil
 }
 
@@ -80,6 +84,14 @@ func (t *target) clean(err error) error {
 		return errors.New(text)
 	}
 	return err
+}
+
+// whole drops from the end of a text that was cut what could be a piece of a secret.
+func (t *target) whole(text string) string {
+	if len(text) < maxReadAnswer {
+		return text
+	}
+	return text[:max(0, len(text)-t.longest)]
 }
 
 // printable makes a text of the receiver's fit to be shown: one line of printable

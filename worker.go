@@ -29,11 +29,12 @@ type worker struct {
 	lost    atomic.Uint64 // events, at the worker's end
 
 	// These belong to run.
-	buf    []*Event
-	block  []*Event // what is being delivered: the front of buf
-	size   int      // how many events to read at once
-	faults episode
-	retry  backoff
+	buf     []*Event
+	block   []*Event // what is being delivered: the front of buf
+	size    int      // how many events to read at once
+	skipped int      // filtered events behind parked ones, settled when the block is
+	faults  episode
+	retry   backoff
 }
 
 func newWorker(h *Hub, name string, sink Sink, cursor Cursor) *worker {
@@ -76,6 +77,10 @@ func (w *worker) step() (more bool) {
 	}
 	out, err := w.attempt(w.block)
 	if n := out.settled(); n > 0 {
+		if n == len(w.block) {
+			out.filtered += w.skipped
+			w.skipped = 0
+		}
 		w.feed.settle(out)
 		w.passed(n)
 		w.retry.reset()
@@ -143,7 +148,27 @@ func (w *worker) readBehind(parked *parkedError) (more bool) {
 		<-ctx.Done()
 		return true
 	}
-	return w.read(ctx)
+	for have := len(w.block); len(w.block) == have && ctx.Err() == nil; {
+		if !w.read(ctx) {
+			return false
+		}
+		w.skipFiltered(have)
+	}
+	return true
+}
+
+// skipFiltered takes out of the block what was read behind parked events and is not
+// for this sink. It decides nothing, and would fill the block and wake the sink.
+func (w *worker) skipFiltered(have int) {
+	filter, ok := w.to.(*filterSink)
+	if !ok {
+		return
+	}
+	passed := filter.pass(w.block[:have:have], w.block[have:])
+	w.skipped += len(w.block) - len(passed)
+	kept := copy(w.block, passed)
+	clear(w.block[kept:])
+	w.block = w.block[:kept]
 }
 
 // attempt delivers once. A panic in the sink is an error like any other.
