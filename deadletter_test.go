@@ -175,7 +175,7 @@ func TestEverythingIsRefusedForAWhile(t *testing.T) {
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			_, posts := p.seen()
-			assert.Less(t, posts, 4000, "in an hour")
+			assert.Less(t, posts, 7000, "in an hour: some 120 waits, a third of them with up to a hundred") // 9500 without that limit
 			assert.EqualValues(t, n, hub.Metrics()["picky"].Pending)
 
 			p.set(nil) // mended
