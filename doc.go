@@ -64,7 +64,9 @@
 // HubConfig.MaxPending, MaxPendingBytes and Overflow.
 //
 // Shutdown. Close stops intake at once, delivers until its context ends, cancels what
-// is under way, and says how much was left and for whom. It comes back within half
+// is under way, and says how much was left and for whom. It does not wait for what
+// cannot be delivered any more: refused events with nothing behind them, and an
+// endpoint that is stopped. It comes back within half
 // a second after its context ended, whatever a receiver or a sink does.
 //
 // Secrets. Header values, and a URL's user, password and query, are in no log, error
