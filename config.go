@@ -75,8 +75,8 @@ type EndpointConfig struct {
 	MaxAttempts int           `yaml:"maxattempts,omitempty" json:"maxattempts,omitempty"`
 	MaxAge      time.Duration `yaml:"maxage,omitempty" json:"maxage,omitempty"`
 
-	// DeadLetters gets the events that are refused or given up. Nil means the newest
-	// thousand, in memory.
+	// DeadLetters gets the events that are refused or given up. Nil means the hub's
+	// (see HubConfig) or, where it has none, the newest thousand, in memory.
 	DeadLetters DeadLetterSink `yaml:"-" json:"-"`
 
 	// MaxPending, MaxPendingBytes and Overflow limit what the endpoint may have pending

@@ -55,7 +55,7 @@ type DeadLetterStore interface {
 type DeadLetters struct {
 	most   int
 	log    *logrus.Entry
-	taking sync.Mutex // held by Take, so that no letter is given twice
+	taking turn // held by Take, so that no letter is given twice
 
 	mu      sync.Mutex // guards the rest
 	letters []*DeadLetter
@@ -71,7 +71,7 @@ func NewDeadLetters(most int, log *logrus.Entry) *DeadLetters {
 	if most <= 0 {
 		most = 1000
 	}
-	return &DeadLetters{most: most, log: orStandardLogger(log)}
+	return &DeadLetters{most: most, log: orStandardLogger(log), taking: newTurn()}
 }
 
 // Put keeps a letter, and forgets the oldest one if there are too many.
@@ -121,8 +121,10 @@ func (d *DeadLetters) Letters() []DeadLetter {
 
 // Take takes letters out: see DeadLetterStore.
 func (d *DeadLetters) Take(ctx context.Context, match func(*DeadLetter) bool, give func(*DeadLetter) error) error {
-	d.taking.Lock()
-	defer d.taking.Unlock()
+	if err := d.taking.take(ctx); err != nil {
+		return err
+	}
+	defer d.taking.give()
 	d.mu.Lock()
 	letters := slices.Clone(d.letters)
 	d.mu.Unlock()
@@ -174,7 +176,7 @@ func (f *ReplayFilter) matches(endpoint string, l *DeadLetter) bool {
 //
 // It returns an error if the endpoint's DeadLetters is not a DeadLetterStore.
 func (e *Endpoint) Replay(ctx context.Context, filter ReplayFilter) (replayed int, err error) {
-	store, ok := e.retry.config.DeadLetters.(DeadLetterStore)
+	store, ok := e.retry.deadLetters().(DeadLetterStore)
 	if !ok {
 		return 0, fmt.Errorf("notifications: endpoint %q: its dead letters cannot be taken out again", e.name)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -591,4 +593,52 @@ func TestTakeGivesEachLetterOnce(t *testing.T) {
 	}
 	wg.Wait()
 	assert.EqualValues(t, 20, given.Load())
+}
+
+func TestTakeWaitsForItsTurnNoLongerThanItsContext(t *testing.T) {
+	file := openLetters(t, filepath.Join(t.TempDir(), "letters"), DeadLetterFileConfig{Logger: silent()})
+	for _, d := range []DeadLetterStore{NewDeadLetters(0, silent()), file} {
+		require.NoError(t, d.Put(t.Context(), DeadLetter{Event: NewEvent(ActionPush)}))
+		any := func(*DeadLetter) bool { return true }
+		require.NoError(t, d.Take(t.Context(), any, func(*DeadLetter) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			assert.ErrorIs(t, d.Take(ctx, any, func(*DeadLetter) error { return nil }), context.Canceled)
+			return nil
+		}))
+	}
+}
+
+// TestHubBringsDeadLetters is what makes the default durable behind a hub that is.
+func TestHubBringsDeadLetters(t *testing.T) {
+	r := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if body, _ := io.ReadAll(req.Body); strings.Contains(string(body), "poison") {
+			w.WriteHeader(422)
+		}
+	}))
+	defer r.Close()
+	path := filepath.Join(t.TempDir(), "letters")
+	durable := openLetters(t, path, DeadLetterFileConfig{Logger: silent()})
+	hub, err := NewBroadcaster(HubConfig{DeadLetters: durable, Logger: silent()})
+	require.NoError(t, err)
+	own := NewDeadLetters(0, silent())
+	inherits := newEndpoint(t, "inherits", r.URL, EndpointConfig{Logger: silent()})
+	hasOwn := newEndpoint(t, "own", r.URL, EndpointConfig{Logger: silent(), DeadLetters: own})
+	require.NoError(t, hub.Add("inherits", inherits))
+	require.NoError(t, hub.Add("own", hasOwn))
+	require.NoError(t, hub.Write(t.Context(), sinktest.Events("poison", 1)[0], sinktest.Events("good", 1)[0]))
+	for _, e := range []*Endpoint{inherits, hasOwn} {
+		sinktest.Eventually(t, func() bool { return e.Metrics().DeadLettered == 1 && e.Metrics().Delivered == 1 }, "both settled")
+	}
+	require.NoError(t, hub.Close(t.Context()))
+	require.NoError(t, durable.Close())
+
+	var letters []string
+	again := openLetters(t, path, DeadLetterFileConfig{Logger: silent()})
+	require.NoError(t, again.Take(t.Context(), func(l *DeadLetter) bool {
+		letters = append(letters, l.Endpoint+" "+l.Event.ID)
+		return false
+	}, nil))
+	assert.Equal(t, []string{"inherits poison-0"}, letters, "still there after a restart")
+	assert.Len(t, own.Letters(), 1)
 }

@@ -37,7 +37,7 @@ type DeadLetterFileConfig struct {
 type DeadLetterFile struct {
 	path   string
 	config DeadLetterFileConfig
-	taking sync.Mutex // held by Take, so that no letter is given twice
+	taking turn // held by Take, so that no letter is given twice
 
 	mu   sync.Mutex // guards the rest
 	file *os.File   // nil: closed, or to be opened again
@@ -78,7 +78,7 @@ func OpenDeadLetterFile(path string, config DeadLetterFileConfig) (*DeadLetterFi
 	}
 	config.Logger = orStandardLogger(config.Logger).WithField("file", path)
 
-	d := &DeadLetterFile{path: path, config: config}
+	d := &DeadLetterFile{path: path, config: config, taking: newTurn()}
 	if err := d.open(); err != nil {
 		return fail(err)
 	}
@@ -244,8 +244,10 @@ func rotatedNumber(path string) uint64 {
 // Take takes letters out: see DeadLetterStore. That one was taken is written behind
 // it, and on disk before Take goes on.
 func (d *DeadLetterFile) Take(ctx context.Context, match func(*DeadLetter) bool, give func(*DeadLetter) error) error {
-	d.taking.Lock()
-	defer d.taking.Unlock()
+	if err := d.taking.take(ctx); err != nil {
+		return err
+	}
+	defer d.taking.give()
 	taken := make(map[uint64]bool)
 	if err := d.each(ctx, func(l *letterLine) error {
 		if l.Taken > 0 {

@@ -38,6 +38,11 @@ type HubConfig struct {
 	// Block.
 	Overflow Overflow
 
+	// DeadLetters gets what the hub's endpoints give up that were made without dead
+	// letters of their own. Nil means that each keeps its newest thousand in memory. A
+	// hub that survives its process brings a store that does.
+	DeadLetters DeadLetterSink
+
 	// Logger gets what nobody can be told otherwise. Nil means logrus's standard
 	// logger.
 	Logger *logrus.Entry
@@ -132,6 +137,9 @@ func (h *Hub) add(name string, sink Sink) (*worker, error) {
 	cursor, err := h.cursor(name, sink)
 	if err != nil {
 		return nil, fmt.Errorf("notifications: hub: sink %q: %w", name, err)
+	}
+	if e, ok := sink.(*Endpoint); ok && e.config.DeadLetters == nil && h.config.DeadLetters != nil {
+		e.retry.setDeadLetters(h.config.DeadLetters)
 	}
 	w := newWorker(h, name, sink, cursor)
 	h.workers[name] = w

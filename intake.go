@@ -156,3 +156,19 @@ func waitGrace(done <-chan struct{}) bool {
 		return false
 	}
 }
+
+// turn is a lock for which a caller waits only until its context ends.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turn) give() { <-t }

@@ -74,7 +74,8 @@ type retryingSink struct {
 	gate   *gate
 	door   *intake
 
-	mu      sync.Mutex         // guards the rest
+	mu      sync.Mutex // guards the rest
+	letters DeadLetterSink
 	refused map[*Event]*record // of the events that were refused alone, until they are settled
 	suspect *Event             // the last event of a piece that was refused: in there it is
 }
@@ -101,7 +102,7 @@ func NewRetryingSink(sink Sink, config RetryConfig) (Sink, error) {
 func newRetryingSink(sink Sink, config RetryConfig) *retryingSink {
 	return &retryingSink{
 		sink: sink, config: config, gate: newGate(config), door: newIntake(),
-		refused: make(map[*Event]*record),
+		letters: config.DeadLetters, refused: make(map[*Event]*record),
 	}
 }
 
@@ -321,7 +322,7 @@ func (p *pass) bury(ctx context.Context, e *Event, reason string, r *record) err
 	retry := backoff{min: p.config.Backoff, max: p.config.MaxBackoff}
 	var faults episode
 	for {
-		err := p.config.DeadLetters.Put(ctx, letter)
+		err := p.deadLetters().Put(ctx, letter)
 		if err == nil {
 			faults.over(p.config.Logger, "notifications: dead letters are taken again")
 			return nil
@@ -334,6 +335,18 @@ func (p *pass) bury(ctx context.Context, e *Event, reason string, r *record) err
 			return err
 		}
 	}
+}
+
+func (s *retryingSink) deadLetters() DeadLetterSink {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.letters
+}
+
+func (s *retryingSink) setDeadLetters(d DeadLetterSink) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.letters = d
 }
 
 // firstPiece returns how many events to try first: all, half of those among which a
