@@ -95,6 +95,11 @@ type EndpointConfig struct {
 	// MaxBytes is how large an envelope of several events gets. Zero means 1 MiB.
 	MaxBytes int `yaml:"maxbytes,omitempty" json:"maxbytes,omitempty"`
 
+	// MaxInFlight is how many envelopes may be under way at once, at most 64. Zero means
+	// one, and all events in their order. With more it is kept for each repository; after
+	// a failure it is one again, until what is behind has caught up.
+	MaxInFlight int `yaml:"maxinflight,omitempty" json:"maxinflight,omitempty"`
+
 	// SigningKeys sign each request: see HTTPConfig.
 	SigningKeys []string `yaml:"signingkeys,omitempty" json:"signingkeys,omitempty"`
 
@@ -148,6 +153,16 @@ func (c *EndpointConfig) http() HTTPConfig {
 		MediaType: c.MediaType, MaxEvents: c.MaxEvents, MaxBytes: c.MaxBytes,
 		SigningKeys: c.SigningKeys, TLS: c.TLS, Addresses: c.Addresses,
 	}
+}
+
+// maxInFlight is more than any receiver wants.
+const maxInFlight = 64
+
+func (c *EndpointConfig) checkInFlight() error {
+	if c.MaxInFlight < 0 || c.MaxInFlight > maxInFlight {
+		return wrong("maxinflight", "%d: allowed are zero, for one, to %d", c.MaxInFlight, maxInFlight)
+	}
+	return nil
 }
 
 // The same structs without methods, for fmt and the encoders.

@@ -68,6 +68,9 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if err := config.checkInFlight(); err != nil {
+		return fail(err)
+	}
 	retry := config.retry()
 	if err := retry.setDefaults(); err != nil {
 		return fail(err)
@@ -86,9 +89,14 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 
 	e.target = post.target
 	e.retry = newRetryingSink(post, retry)
-	if e.chain, err = NewFilter(e.retry, filter); err != nil {
+	behind := Sink(e.retry)
+	if config.MaxInFlight > 1 {
+		behind = newLanes(e.retry, config.MaxInFlight)
+	}
+	if e.chain, err = NewFilter(behind, filter); err != nil {
 		return fail(err)
 	}
+	post.door.enclosed, e.retry.door.enclosed = true, e.chain != behind
 	post.warn(e.log)
 	published.add(e)
 	e.log.WithField("url", e.target.String()).Debug("notifications: endpoint runs")

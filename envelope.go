@@ -165,37 +165,9 @@ func (env *Envelope) MarshalJSON() ([]byte, error) {
 	if err := validate(env.Events); err != nil {
 		return nil, err
 	}
-	b, _, err := appendEnvelope(nil, env.Events, len(env.Events), 0)
-	return b, err
-}
-
-const (
-	envelopeHead = `{"events":[`
-	envelopeTail = `]}`
-)
-
-// appendEnvelope puts as many events, from the front, into one envelope as
-// maxEvents and maxBytes (zero: no limit) allow, and at least one: an event alone
-// over the limit is the receiver's to judge. It returns how many there are in it.
-func appendEnvelope(dst []byte, events []*Event, maxEvents, maxBytes int) (body []byte, n int, err error) {
-	start := len(dst)
-	dst = append(dst, envelopeHead...)
-	for n < len(events) && n < maxEvents {
-		e, err := events[n].encoded()
-		if err != nil && n > 0 {
-			break // those before it go first
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("notifications: event %q: %w", events[n].ID, err)
-		}
-		if n > 0 {
-			if maxBytes > 0 && len(dst)-start+1+len(e)+len(envelopeTail) > maxBytes {
-				break
-			}
-			dst = append(dst, ',')
-		}
-		dst = append(dst, e...)
-		n++
+	p, err := newParcel(env.Events, len(env.Events), 0)
+	if err != nil {
+		return nil, err
 	}
-	return append(dst, envelopeTail...), n, nil
+	return p.bytes(), nil
 }

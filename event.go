@@ -1,7 +1,7 @@
 package notifications
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -62,9 +62,11 @@ type Event struct {
 	// Source is the registry node on which it happened.
 	Source SourceRecord
 
-	once     sync.Once
-	encoding []byte
-	err      error
+	mu       sync.Mutex // guards encoding
+	encoding []byte     // nil until somebody asks
+
+	// A log has kept the encoding alone, among others: see read and detached.
+	unread, packed bool
 }
 
 // Target is the content, tag or repository that an event is about. What does not
@@ -139,55 +141,71 @@ func NewEvent(action string) *Event {
 // give, which the runtime itself does not survive either.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
-// eventJSON and targetJSON are the wire format, field for field in the order that
-// receivers have always seen.
-type (
-	eventJSON struct {
-		ID        string        `json:"id,omitempty"`
-		Timestamp time.Time     `json:"timestamp"`
-		Action    string        `json:"action,omitempty"`
-		Target    targetJSON    `json:"target"`
-		Request   RequestRecord `json:"request"`
-		Actor     ActorRecord   `json:"actor"`
-		Source    SourceRecord  `json:"source"`
-	}
-
-	targetJSON struct {
-		Type           string                    `json:"type,omitempty"`
-		MediaType      string                    `json:"mediaType,omitempty"`
-		Digest         digest.Digest             `json:"digest,omitempty"`
-		Size           int64                     `json:"size,omitempty"`
-		Length         int64                     `json:"length,omitempty"`
-		Repository     string                    `json:"repository,omitempty"`
-		FromRepository string                    `json:"fromRepository,omitempty"`
-		URL            string                    `json:"url,omitempty"`
-		Tag            string                    `json:"tag,omitempty"`
-		References     []distribution.Descriptor `json:"references,omitempty"`
-		Annotations    map[string]string         `json:"annotations,omitempty"`
-		ArtifactType   string                    `json:"artifactType,omitempty"`
-		Platform       *v1.Platform              `json:"platform,omitempty"`
-		URLs           []string                  `json:"urls,omitempty"`
-		Data           []byte                    `json:"data,omitempty"`
-	}
-)
-
 // encoded returns the event's JSON, which is made by the first call and shared
 // by all. Nobody may change it.
 func (e *Event) encoded() ([]byte, error) {
-	e.once.Do(func() {
-		t := &e.Target
-		e.encoding, e.err = json.Marshal(eventJSON{
-			ID: e.ID, Timestamp: e.Timestamp, Action: e.Action,
-			Target: targetJSON{
-				Type: t.Type, MediaType: t.MediaType, Digest: t.Digest, Size: t.Size, Length: t.Size,
-				Repository: t.Repository, FromRepository: t.FromRepository, URL: t.URL, Tag: t.Tag,
-				References: t.References, Annotations: t.Annotations, ArtifactType: t.ArtifactType,
-				Platform: t.Platform, URLs: t.URLs, Data: t.Data,
-			},
-			Request: e.Request, Actor: e.Actor, Source: e.Source,
-		})
-	})
-	return e.encoding, e.err
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.encoding == nil {
+		scratch := scratches.Get().(*[]byte)
+		defer scratches.Put(scratch)
+		b, err := appendEvent((*scratch)[:0], e)
+		if err != nil {
+			return nil, err
+		}
+		*scratch, e.encoding = b, bytes.Clone(b)
+	}
+	return e.encoding, nil
+}
+
+// scratches are buffers in which encodings are made whose size is not known yet.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+// AppendJSON appends the event to dst in the wire format: the bytes that it came in, or
+// the encoding that it has already. If it has none, this one is not kept; and with
+// room in dst nothing is allocated. The error is of a timestamp that cannot be said in
+// RFC 3339, and dst as it was.
+func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.encoding != nil {
+		return append(dst, e.encoding...), nil
+	}
+	return appendEvent(dst, e)
+}
+
+// keep gives an event the encoding that somebody else has made of it.
+func (e *Event) keep(encoding []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.encoding == nil {
+		e.encoding, e.packed = encoding, true
+	}
+}
+
+// read fills in the fields of an event that a log has kept as its encoding. Until then
+// only the worker knows it for whom the log's cursor has made it, so there is no lock: an
+// event is read before it leaves the sinks of this package.
+func (e *Event) read() *Event {
+	if e.unread {
+		e.unread = false
+		_ = parseEvent(e.encoding, e) // it can be: it was an event's
+	}
+	return e
+}
+
+// detached returns an event to be kept for long: its encoding is not a piece of a log's.
+func (e *Event) detached() *Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.packed {
+		return e
+	}
+	e.read()
+	return &Event{
+		ID: e.ID, Timestamp: e.Timestamp, Action: e.Action, Target: e.Target,
+		Request: e.Request, Actor: e.Actor, Source: e.Source, encoding: bytes.Clone(e.encoding),
+	}
 }
 
 // MarshalJSON returns the event in the wire format. It fixes the event's
@@ -200,25 +218,10 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" {
 		return nil // as encoding/json has it
 	}
-	var w eventJSON
-	if err := json.Unmarshal(b, &w); err != nil {
+	if err := parseEvent(b, e); err != nil {
 		return err
 	}
-
-	e.ID, e.Timestamp, e.Action = w.ID, w.Timestamp, w.Action
-	e.Request, e.Actor, e.Source = w.Request, w.Actor, w.Source
-	e.Target = Target{
-		Type: w.Target.Type, MediaType: w.Target.MediaType, Digest: w.Target.Digest, Size: w.Target.Size,
-		Repository: w.Target.Repository, FromRepository: w.Target.FromRepository, URL: w.Target.URL, Tag: w.Target.Tag,
-		References: w.Target.References, Annotations: w.Target.Annotations, ArtifactType: w.Target.ArtifactType,
-		Platform: w.Target.Platform, URLs: w.Target.URLs, Data: w.Target.Data,
-	}
-	if e.Target.Size == 0 {
-		e.Target.Size = w.Target.Length
-	}
-
-	e.once, e.err = sync.Once{}, nil
-	e.once.Do(func() { e.encoding = append([]byte(nil), b...) })
+	e.encoding, e.unread, e.packed = bytes.Clone(b), false, false
 	return nil
 }
 
@@ -232,6 +235,9 @@ func validate(events []*Event) error {
 		if e == nil {
 			return fmt.Errorf("%w: number %d of %d", ErrNilEvent, i+1, len(events))
 		}
+		if e.Timestamp.Location() == time.UTC && e.Timestamp.Unix() >= 0 && e.Timestamp.Unix() < year9999 {
+			continue // as nearly all are
+		}
 		if year := e.Timestamp.Year(); year < 0 || year > 9999 {
 			// RFC 3339 has four digits for the year.
 			return fmt.Errorf("notifications: event %q: timestamp: year %d: allowed are 0 to 9999", e.ID, year)
@@ -242,3 +248,6 @@ func validate(events []*Event) error {
 	}
 	return nil
 }
+
+// year9999 is its beginning, in Unix seconds.
+const year9999 = 253370764800

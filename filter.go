@@ -160,15 +160,11 @@ func (s *filterSink) Write(ctx context.Context, events ...*Event) error {
 }
 
 func (s *filterSink) Deliver(ctx context.Context, events ...*Event) (int, error) {
-	out, err := s.deliver(ctx, events)
-	return out.settled(), err
+	return deliverValid(ctx, s, events)
 }
 
 func (s *filterSink) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
 	err = s.door.run(ctx, func(ctx context.Context) error {
-		if err := validate(events); err != nil {
-			return err
-		}
 		passed := s.pass(make([]*Event, 0, len(events)), events)
 		if len(passed) == 0 {
 			out.filtered = len(events)
@@ -185,7 +181,7 @@ func (s *filterSink) deliver(ctx context.Context, events []*Event) (out outcome,
 
 func (s *filterSink) pass(dst, events []*Event) []*Event {
 	for _, e := range events {
-		if s.matcher.passes(e) {
+		if s.matcher.passes(e.read()) {
 			dst = append(dst, e)
 		}
 	}

@@ -54,15 +54,14 @@ type gate struct {
 	draining bool
 	faults   episode
 	loud     bool          // in this row, it was said that somebody has to mend something
-	changed  chan struct{} // closed, and made anew, when somebody may look again
+	changed  chan struct{} // closed when somebody may look again; nil if nobody waits
 }
 
 func newGate(config RetryConfig) *gate {
 	return &gate{
-		config:  config,
-		state:   State{Phase: Running},
-		retry:   backoff{min: config.Backoff, max: config.MaxBackoff},
-		changed: make(chan struct{}),
+		config: config,
+		state:  State{Phase: Running},
+		retry:  backoff{min: config.Backoff, max: config.MaxBackoff},
 	}
 }
 
@@ -93,6 +92,9 @@ func (g *gate) look() (wait time.Duration, changed <-chan struct{}, err error) {
 	case g.state.Phase == Stopped && g.draining:
 		return 0, nil, errHopeless
 	case wait > 0 || g.state.Phase == Stopped || g.failures >= g.config.Threshold && g.inside > 0:
+		if g.changed == nil {
+			g.changed = make(chan struct{})
+		}
 		return wait, g.changed, nil
 	}
 	g.inside++
@@ -115,8 +117,10 @@ func (g *gate) wait(ctx context.Context, d time.Duration, changed <-chan struct{
 
 // broadcast lets everybody look again. The caller holds the lock.
 func (g *gate) broadcast() {
-	close(g.changed)
-	g.changed = make(chan struct{})
+	if g.changed != nil {
+		close(g.changed)
+		g.changed = nil
+	}
 }
 
 // release is for an attempt that was neither a success nor a failure: it was
@@ -156,9 +160,16 @@ func (g *gate) failed(err error) {
 	log()
 }
 
-// refusedAll is for a receiver that has refused as many events in a row, each alone,
-// as to be wrong itself. It is no attempt of its own.
-func (g *gate) refusedAll(err error) {
+// isOpen says that nothing has failed last, and nobody waits.
+func (g *gate) isOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state.Phase == Running && g.failures == 0
+}
+
+// note is failed for what was no attempt that had passed: a receiver has refused as
+// many events in a row, each alone, as to be wrong itself; or it failed several at once.
+func (g *gate) note(err error) {
 	g.mu.Lock()
 	log := g.fail(err)
 	g.mu.Unlock()

@@ -110,12 +110,14 @@ func (c *HTTPConfig) setDefaults() error {
 
 // httpSink posts one envelope and says in one error what came of it.
 type httpSink struct {
-	target  *target
-	config  *HTTPConfig // behind a pointer: its headers are secrets
-	client  *http.Client
-	signer  *signature.Signer // nil: requests are not signed
-	account *account          // told of each attempt; may be nil
-	door    *intake
+	target    *target
+	config    *HTTPConfig // behind a pointer: its headers are secrets
+	transport *http.Transport
+	signer    *signature.Signer // nil: requests are not signed
+	account   *account          // told of each attempt; may be nil
+	blank     *http.Request     // what all requests have in common; holds secrets
+	timeout   error             // the cause of an attempt's end when its time is over
+	door      *intake
 }
 
 var (
@@ -124,8 +126,7 @@ var (
 )
 
 // NewHTTPSink returns a Sink that posts events to a webhook, once. The error is
-// ErrSinkClosed, or a *DeliveryError. It has a client, and so connections, of its
-// own, which Close closes.
+// ErrSinkClosed, or a *DeliveryError. Its connections are its own; Close closes them.
 func NewHTTPSink(url string, config HTTPConfig) (Sink, error) {
 	s, err := newHTTPSink(url, config, nil)
 	if err != nil {
@@ -146,11 +147,16 @@ func newHTTPSink(rawURL string, config HTTPConfig, account *account) (*httpSink,
 	if err != nil {
 		return nil, err
 	}
-	client, err := newClient(&config)
+	transport, err := newTransport(&config)
 	if err != nil {
 		return nil, err
 	}
-	return &httpSink{target: target, config: &config, client: client, signer: signer, account: account, door: newIntake()}, nil
+	return &httpSink{
+		target: target, config: &config, transport: transport, signer: signer, account: account,
+		blank:   newBlank(target, config.MediaType),
+		timeout: fmt.Errorf("timeout after %v: %w", config.Timeout, context.DeadlineExceeded),
+		door:    newIntake(),
+	}, nil
 }
 
 // newSigner loads the keys. Its errors do not show them.
@@ -176,9 +182,9 @@ func newSigner(specs []string) (*signature.Signer, error) {
 	return signer, nil
 }
 
-// newClient returns a client that shares nothing with the rest of the process, and
-// goes nowhere where it may not. It follows no redirect.
-func newClient(config *HTTPConfig) (*http.Client, error) {
+// newTransport returns a transport that shares nothing with the rest of the process,
+// and goes nowhere where it may not.
+func newTransport(config *HTTPConfig) (*http.Transport, error) {
 	policy, err := outbound.NewPolicy(config.Addresses.Allow, config.Addresses.Deny)
 	if err != nil {
 		return nil, fieldOf("addresses.", err)
@@ -189,11 +195,7 @@ func newClient(config *HTTPConfig) (*http.Client, error) {
 	if err != nil {
 		return nil, fieldOf("", err)
 	}
-	return &http.Client{
-		Timeout:       config.Timeout,
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return transport, nil
 }
 
 func fieldOf(prefix string, err error) error {
@@ -208,7 +210,7 @@ func (s *httpSink) warn(log *logrus.Entry) {
 	if s.config.TLS.InsecureSkipVerify {
 		log.Warn("notifications: insecureskipverify is set: anybody on the way can read and answer for the receiver")
 	}
-	proxy, err := outbound.ProxyFor(s.client.Transport.(*http.Transport), s.target.url)
+	proxy, err := outbound.ProxyFor(s.transport, s.target.url)
 	switch {
 	case err != nil:
 		log.WithError(err).Warn("notifications: which proxy to use cannot be found out")
@@ -218,6 +220,9 @@ func (s *httpSink) warn(log *logrus.Entry) {
 }
 
 func (s *httpSink) Write(ctx context.Context, events ...*Event) error {
+	if err := validate(events); err != nil {
+		return err
+	}
 	if len(events) == 0 {
 		return s.door.run(ctx, func(context.Context) error { return nil })
 	}
@@ -226,39 +231,43 @@ func (s *httpSink) Write(ctx context.Context, events ...*Event) error {
 }
 
 func (s *httpSink) Deliver(ctx context.Context, events ...*Event) (int, error) {
-	out, err := s.deliver(ctx, events)
-	return out.settled(), err
+	return deliverValid(ctx, s, events)
 }
 
 // deliver posts one envelope with as many of the events as fit.
 func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
 	err = s.door.run(ctx, func(ctx context.Context) error {
-		if err := validate(events); err != nil || len(events) == 0 {
-			return err
+		if len(events) == 0 {
+			return nil
 		}
-		body, n, err := appendEnvelope(nil, events, s.config.MaxEvents, s.config.MaxBytes)
+		p, err := newParcel(events, s.config.MaxEvents, s.config.MaxBytes)
 		if err != nil {
 			// It can never be sent: no receiver has to refuse it first.
 			return &DeliveryError{Kind: Refused, Events: 1, Err: err}
 		}
-		if err := s.post(ctx, events[:n], body); err != nil {
+		if err := s.post(ctx, events[:p.events], p); err != nil {
 			if failed := (*DeliveryError)(nil); errors.As(err, &failed) {
-				failed.Events = n
+				failed.Events = p.events
 			}
 			return err
 		}
-		out.delivered = n
+		out.delivered = p.events
 		return nil
 	})
 	return out, err
 }
 
-func (s *httpSink) post(ctx context.Context, events []*Event, envelope []byte) error {
-	r := s.request(ctx, envelope)
-	if err := s.sign(r, events, envelope); err != nil {
+// post makes one attempt. It uses the transport and no client: what a client adds,
+// following redirects, is not wanted here.
+func (s *httpSink) post(ctx context.Context, events []*Event, p *parcel) error {
+	attempt, cancel := context.WithTimeoutCause(ctx, s.config.Timeout, s.timeout)
+	defer cancel()
+	r := s.blank.WithContext(attempt)
+	if err := s.sign(r, events, p); err != nil {
 		return err
 	}
-	resp, err := s.client.Do(r)
+	p.into(r)
+	resp, err := s.transport.RoundTrip(r)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // it was us, not the receiver
@@ -300,20 +309,10 @@ const (
 	maxShownAnswer = 512
 )
 
-func (s *httpSink) request(ctx context.Context, body []byte) *http.Request {
-	t := s.target
-	r := &http.Request{
-		Method:        http.MethodPost,
-		URL:           t.url,
-		Host:          t.host,
-		Header:        make(http.Header, len(t.headers)+1),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-		// Without it the transport could not send again what a connection that was
-		// closed while idle did not take.
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
-	}
-	r.Header["Content-Type"] = []string{s.config.MediaType}
+// newBlank returns what all requests have in common.
+func newBlank(t *target, mediaType string) *http.Request {
+	r := &http.Request{Method: http.MethodPost, URL: t.url, Host: t.host, Header: make(http.Header, len(t.headers)+2)}
+	r.Header["Content-Type"] = []string{mediaType}
 	for name, values := range t.headers {
 		r.Header[name] = values
 	}
@@ -322,36 +321,32 @@ func (s *httpSink) request(ctx context.Context, body []byte) *http.Request {
 	if r.Header["Idempotency-Key"] == nil {
 		r.Header["Idempotency-Key"] = nil
 	}
-	return r.WithContext(ctx)
+	return r
 }
 
 // sign signs one attempt. The id follows from the events, so that each attempt on the
 // same envelope has the same.
-func (s *httpSink) sign(r *http.Request, events []*Event, envelope []byte) error {
+func (s *httpSink) sign(r *http.Request, events []*Event, p *parcel) error {
 	if s.signer == nil {
 		return nil
 	}
 	var id signature.EnvelopeHash
 	for _, e := range events {
-		id.Add(e.ID)
+		id.Add(e.read().ID)
 	}
-	return s.signer.Sign(r.Header, id.ID(), time.Now(), envelope)
+	r.Header = r.Header.Clone()
+	return s.signer.Sign(r.Header, id.ID(), time.Now(), p.bytes())
 }
 
 func (s *httpSink) attempted(status int) {
-	if s.account == nil {
-		return
+	if s.account != nil {
+		s.account.attempted(status)
 	}
-	if status == 0 {
-		s.account.attempted("", false)
-		return
-	}
-	s.account.attempted(statusLine(status), status/100 == 2)
 }
 
 func (s *httpSink) Close(ctx context.Context) error {
 	return s.door.close(ctx, func(context.Context) error {
-		s.client.CloseIdleConnections()
+		s.transport.CloseIdleConnections()
 		return nil
 	})
 }

@@ -104,7 +104,12 @@ func (h *Hub) Write(ctx context.Context, events ...*Event) error {
 		return err
 	}
 	// An empty block still has to find out whether the hub is closed.
-	return h.log.Append(ctx, events...)
+	if l, ok := h.log.(*memoryLog); ok {
+		return l.Append(ctx, events...)
+	}
+	// A log of others' gets a slice of its own, so that the caller's need not be on the
+	// heap for one that does not keep it.
+	return h.log.Append(ctx, slices.Clone(events)...)
 }
 
 // Add hands a sink over to the hub under a name that is not in use. It gets the

@@ -48,49 +48,87 @@ func (c *closer) close(ctx context.Context, f func() error) (err error) {
 // is inside, and at Close lets nobody in and, when the time is up, throws out who
 // is left.
 type intake struct {
-	life   context.Context // ends when Close runs out of time
-	stop   context.CancelCauseFunc
-	closer closer
+	// enclosed says that whoever comes is inside another intake already, which throws
+	// them out of this one too.
+	enclosed bool
+	closer   closer
 
-	mu     sync.Mutex // guards the rest
-	inside int
-	closed bool
-	empty  chan struct{} // closed once closed and nobody is inside
+	mu      sync.Mutex // guards the rest
+	inside  map[*visit]struct{}
+	closed  bool
+	stopped bool          // Close has run out of time
+	empty   chan struct{} // closed once closed and nobody is inside
 }
 
+// visit is one call inside.
+type visit struct{ cancel context.CancelCauseFunc }
+
 func newIntake() *intake {
-	life, stop := context.WithCancelCause(context.Background())
-	return &intake{life: life, stop: stop, empty: make(chan struct{})}
+	return &intake{inside: make(map[*visit]struct{}), empty: make(chan struct{})}
 }
 
 // run calls f inside, with a context that also ends when the sink is stopped.
 func (in *intake) run(ctx context.Context, f func(context.Context) error) error {
-	in.mu.Lock()
-	if in.closed {
-		in.mu.Unlock()
+	v := new(visit)
+	if !in.enclosed {
+		ctx, v.cancel = context.WithCancelCause(ctx)
+		defer v.cancel(nil)
+	}
+	if !in.enter(v) {
 		return ErrSinkClosed
 	}
-	in.inside++
-	in.mu.Unlock()
-	defer in.leave()
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(in.life, func() { cancel(ErrSinkClosed) })()
+	defer in.leave(v)
 
 	err := f(ctx)
-	if err != nil && in.life.Err() != nil && !errors.Is(err, ErrSinkClosed) {
+	if err != nil && in.isStopped() && !errors.Is(err, ErrSinkClosed) {
 		return fmt.Errorf("%w: %w", ErrSinkClosed, err)
 	}
 	return err
 }
 
-func (in *intake) leave() {
+func (in *intake) enter(v *visit) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.inside--
-	if in.closed && in.inside == 0 {
+	if !in.closed {
+		in.inside[v] = struct{}{}
+	}
+	return !in.closed
+}
+
+func (in *intake) leave(v *visit) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.inside, v)
+	if in.closed && len(in.inside) == 0 {
 		close(in.empty)
+	}
+}
+
+func (in *intake) isStopped() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.stopped
+}
+
+// shut lets nobody in any more.
+func (in *intake) shut() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	if len(in.inside) == 0 {
+		close(in.empty)
+	}
+}
+
+// stop cancels what goes on inside.
+func (in *intake) stop() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.stopped = true
+	for v := range in.inside {
+		if v.cancel != nil {
+			v.cancel(ErrSinkClosed)
+		}
 	}
 }
 
@@ -98,15 +136,9 @@ func (in *intake) leave() {
 // lies behind.
 func (in *intake) close(ctx context.Context, behind func(context.Context) error) error {
 	return in.closer.close(ctx, func() error {
-		in.mu.Lock()
-		in.closed = true
-		if in.inside == 0 {
-			close(in.empty)
-		}
-		in.mu.Unlock()
-
+		in.shut()
 		left := !waitFor(ctx, in.empty)
-		in.stop(ErrSinkClosed)
+		in.stop()
 		if left {
 			waitGrace(in.empty)
 		}

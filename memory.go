@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"weak"
 
 	"github.com/sirupsen/logrus"
 )
@@ -31,22 +32,15 @@ type memoryLog struct {
 	limits limits // of a cursor that has none of its own
 	logger *logrus.Entry
 
-	mu      sync.Mutex // guards the rest, the chain behind tail, and all cursors
-	end     uint64     // how many events were ever appended
-	tail    *chunk     // holds event number end-1
+	mu      sync.Mutex          // guards the rest, the chain behind tail, and all cursors
+	end     uint64              // how many events were ever appended
+	tail    *chunk              // holds event number end-1
+	loose   weak.Pointer[chunk] // the oldest one that is not packed
 	cursors map[*memoryCursor]struct{}
 	bounded boundedCursors
 	idle    []*memoryCursor
 	closed  bool
 	room    chan struct{} // closed, and made anew, when a Write that blocks may look again
-}
-
-const chunkSize = 64
-
-type chunk struct {
-	first  uint64 // number of the first event
-	events [chunkSize]*Event
-	next   *chunk
 }
 
 var (
@@ -60,7 +54,7 @@ func newMemoryLog(config HubConfig) *memoryLog {
 	return &memoryLog{
 		limits:  limits,
 		logger:  config.Logger,
-		tail:    new(chunk),
+		tail:    newChunk(0),
 		cursors: make(map[*memoryCursor]struct{}),
 		room:    make(chan struct{}),
 	}
@@ -81,25 +75,73 @@ func (l *memoryLog) Append(ctx context.Context, events ...*Event) error {
 	if l.bounded.any > 0 && len(events) > 0 {
 		return l.appendBounded(ctx, events, 0)
 	}
-	defer l.mu.Unlock()
 	if l.closed {
+		l.mu.Unlock()
 		return ErrSinkClosed
 	}
-	l.add(events)
+	old := l.add(events)
+	l.mu.Unlock()
+	pack(old)
 	return nil
 }
 
-// add appends to the chain. The caller holds the lock.
-func (l *memoryLog) add(events []*Event) {
-	for _, e := range events {
-		if l.end == l.tail.first+chunkSize {
-			l.tail.next = &chunk{first: l.end}
+// add appends to the chain, and returns the chunks that it is time to pack, once the
+// lock is given back that the caller holds.
+func (l *memoryLog) add(events []*Event) (old []*chunk) {
+	before := l.tail
+	for len(events) > 0 {
+		n := l.tail.add(int(l.end-l.tail.first), events)
+		events, l.end = events[n:], l.end+uint64(n)
+		if len(events) > 0 {
+			l.tail.next = newChunk(l.end)
 			l.tail = l.tail.next
 		}
-		l.tail.events[l.end-l.tail.first] = e
-		l.end++
 	}
 	l.wake()
+	if l.tail != before {
+		old = l.old()
+	}
+	return old
+}
+
+// packAfter is how many events a sink is behind before what waits for it is packed:
+// more than it takes at once, so that nothing is packed for a sink that keeps up.
+const packAfter = 2 * maxBlock
+
+// packChunks is how many chunks are packed at once, or more: large pieces of memory
+// waste less of the pages that they are in.
+const packChunks = 4
+
+// old returns the chunks that the slowest sink has not come to and that are old enough
+// to be packed, each once.
+func (l *memoryLog) old() (chunks []*chunk) {
+	slowest := l.slowest()
+	if slowest == nil || slowest.first+packAfter > l.end {
+		return nil
+	}
+	c := l.loose.Value()
+	if c == nil || c.first < slowest.first {
+		c = slowest
+	}
+	if c.first+packAfter+packChunks*chunkSize > l.end {
+		return nil
+	}
+	for ; c.first+packAfter <= l.end; c = c.next {
+		chunks = append(chunks, c)
+	}
+	// Not a pointer, which would keep the chain when all sinks are past it.
+	l.loose = weak.Make(c)
+	return chunks
+}
+
+// slowest returns the chunk that the slowest sink reads from.
+func (l *memoryLog) slowest() (slowest *chunk) {
+	for c := range l.cursors {
+		if slowest == nil || c.chunk.first < slowest.first {
+			slowest = c.chunk
+		}
+	}
+	return slowest
 }
 
 // wake tells the cursors that wait. A cursor that is busy is not among them, so
@@ -162,6 +204,7 @@ func (c *memoryCursor) Next(ctx context.Context, block []*Event) (int, error) {
 		note.log(c.log.logger)
 		switch {
 		case n > 0:
+			c.tries(block[:n])
 			return n, nil
 		case closed:
 			return 0, io.EOF
@@ -174,44 +217,52 @@ func (c *memoryCursor) Next(ctx context.Context, block []*Event) (int, error) {
 	}
 }
 
-// next fills block with what is there, or asks to be woken.
+// next fills block with what is there, or asks to be woken. The events are copied when
+// the lock is given back already.
 func (c *memoryCursor) next(block []*Event) (n int, closed bool, note overflowNote) {
 	l := c.log
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	note = c.overflow.over(c)
 	if c.closed {
+		l.mu.Unlock()
 		return 0, true, note
 	}
 	n = copy(block, c.held)
 	c.held = c.held[n:]
-	for n < len(block) && c.read < l.end {
-		n += c.copy(block[n:], l.end)
+	from := c.take(uint64(len(block) - n))
+	if n == 0 && from.n == 0 {
+		c.sleeps()
 	}
-	if n > 0 {
-		c.overflow.tried(c.limits, block[:n])
-		return n, false, note
-	}
-	if !l.closed && !c.idle {
-		select {
-		case <-c.wake: // left over from a wait that its context ended
-		default:
-		}
-		c.idle = true
-		l.idle = append(l.idle, c)
-	}
-	return 0, l.closed, note
+	closed = l.closed
+	l.mu.Unlock()
+	return n + from.copy(block[n:]), closed, note
 }
 
-// copy copies events from where the cursor is, in one chunk, up to number end.
-func (c *memoryCursor) copy(block []*Event, end uint64) int {
-	for c.read >= c.chunk.first+chunkSize {
+// sleeps asks to be woken. The caller holds the lock.
+func (c *memoryCursor) sleeps() {
+	if c.log.closed || c.idle {
+		return
+	}
+	select {
+	case <-c.wake: // left over from a wait that its context ended
+	default:
+	}
+	c.idle = true
+	c.log.idle = append(c.log.idle, c)
+}
+
+// take moves the cursor past the next events, at most that many, and returns where
+// they are. The caller holds the lock.
+func (c *memoryCursor) take(most uint64) stretch {
+	if c.read >= c.chunk.first+chunkSize && c.read < c.log.end {
 		c.chunk = c.chunk.next
 	}
-	i := c.read - c.chunk.first
-	n := copy(block, c.chunk.events[i:min(chunkSize, i+end-c.read)])
-	c.read += uint64(n)
-	return n
+	s := stretch{c.chunk, c.read, min(most, c.log.end-c.read)}
+	c.read += s.n
+	for c.read > c.chunk.first+chunkSize {
+		c.chunk = c.chunk.next
+	}
+	return s
 }
 
 func (c *memoryCursor) Settle(n int) {

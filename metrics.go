@@ -48,7 +48,7 @@ type account struct {
 	// What httpSink saw.
 	failures uint64
 	errors   uint64
-	statuses map[string]uint64
+	statuses map[int]uint64
 }
 
 // feed is one way by which events reach the sink: a cursor in a hub's log.
@@ -150,19 +150,19 @@ func (a *account) reject(n int) {
 	a.rejected += uint64(n)
 }
 
-// attempted counts one POST: what the receiver answered, or that it did not.
-func (a *account) attempted(status string, ok bool) {
+// attempted counts one POST by the status that the receiver answered, or zero.
+func (a *account) attempted(status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case status == "":
+	case status == 0:
 		a.errors++
 		return
-	case !ok:
+	case status/100 != 2:
 		a.failures++
 	}
 	if a.statuses == nil {
-		a.statuses = make(map[string]uint64)
+		a.statuses = make(map[int]uint64)
 	}
 	a.statuses[status]++
 }
@@ -215,10 +215,12 @@ type EndpointMetrics struct {
 func (a *account) endpointMetrics() EndpointMetrics {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return EndpointMetrics{
-		Metrics:  a.locked(),
-		Failures: a.failures,
-		Errors:   a.errors,
-		Statuses: maps.Clone(a.statuses),
+	m := EndpointMetrics{Metrics: a.locked(), Failures: a.failures, Errors: a.errors}
+	if len(a.statuses) > 0 {
+		m.Statuses = make(map[string]uint64, len(a.statuses))
 	}
+	for status, n := range a.statuses {
+		m.Statuses[statusLine(status)] = n
+	}
+	return m
 }

@@ -101,8 +101,9 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes ui
 	}
 
 	var notes []overflowNote
+	var old []*chunk
 	if len(full) < len(l.cursors) || len(full) == 0 {
-		l.addBounded(events, bytes, full)
+		old = l.addBounded(events, bytes, full)
 	}
 	for c := range l.cursors {
 		if slices.Contains(full, c.name) {
@@ -113,6 +114,7 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes ui
 	}
 	l.mu.Unlock()
 
+	pack(old)
 	for _, n := range notes {
 		n.log(l.logger)
 	}
@@ -122,8 +124,8 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes ui
 	return nil
 }
 
-// addBounded appends to the chain, past the cursors that are full.
-func (l *memoryLog) addBounded(events []*Event, bytes uint64, full []string) {
+// addBounded is add, past the cursors that are full.
+func (l *memoryLog) addBounded(events []*Event, bytes uint64, full []string) (old []*chunk) {
 	for c := range l.cursors {
 		c.overflow.idle = c.lag().Pending == 0
 		if slices.Contains(full, c.name) {
@@ -132,7 +134,7 @@ func (l *memoryLog) addBounded(events []*Event, bytes uint64, full []string) {
 			c.overflow.bytes += bytes
 		}
 	}
-	l.add(events)
+	old = l.add(events)
 	for c := range l.cursors {
 		switch {
 		case slices.Contains(full, c.name):
@@ -142,16 +144,16 @@ func (l *memoryLog) addBounded(events []*Event, bytes uint64, full []string) {
 			c.dropOldest()
 		}
 	}
+	return old
 }
 
 // hold takes what a cursor has not read yet out of the chain, which it is about to
 // leave: there may be room for a few events, and the chain go on for ever.
 func (c *memoryCursor) hold() {
-	for c.read < c.log.end {
-		var next [chunkSize]*Event
-		n := c.copy(next[:], c.log.end)
-		c.held = append(c.held, next[:n]...)
-	}
+	rest := c.take(c.log.end - c.read)
+	have := len(c.held)
+	c.held = append(c.held, make([]*Event, rest.n)...)
+	rest.copy(c.held[have:])
 }
 
 // waitForRoom returns the sinks from which so much is to be kept. As long as there is
@@ -225,14 +227,16 @@ type cursorOverflow struct {
 	idle     bool     // nothing was pending before the last block
 }
 
-// tried notes events that were returned by Next.
-func (o *cursorOverflow) tried(l limits, events []*Event) {
-	if l.bytes == 0 {
+// tries notes events that were returned by Next.
+func (c *memoryCursor) tries(events []*Event) {
+	if c.limits.bytes == 0 {
 		return
 	}
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
 	for _, e := range events {
 		b, _ := e.encoded() // was weighed before
-		o.trying = append(o.trying, uint64(len(b)))
+		c.overflow.trying = append(c.overflow.trying, uint64(len(b)))
 	}
 }
 
@@ -255,7 +259,7 @@ func (o *cursorOverflow) settled(c *memoryCursor, n int) {
 func (c *memoryCursor) dropOldest() {
 	for c.read < c.log.end && c.limits.exceeded(c.lag().Pending, c.overflow.bytes) {
 		var oldest [1]*Event
-		c.copy(oldest[:], c.log.end)
+		c.take(1).copy(oldest[:])
 		c.overflow.dropped++
 		c.overflow.episode++
 		if c.limits.bytes > 0 {

@@ -108,39 +108,53 @@ func newRetryingSink(sink Sink, config RetryConfig) *retryingSink {
 
 // Write waits for parked events too, as there is nothing behind them to decide.
 func (s *retryingSink) Write(ctx context.Context, events ...*Event) error {
+	return writeAll(ctx, s, s.door, events)
+}
+
+// writeAll delivers until all is settled, the parked events included.
+func writeAll(ctx context.Context, d deliverer, door *intake, events []*Event) error {
+	if err := validate(events); err != nil {
+		return err
+	}
 	if len(events) == 0 {
-		return s.door.run(ctx, func(context.Context) error { return nil })
+		return door.run(ctx, func(context.Context) error { return nil })
 	}
 	for {
-		out, err := deliverAll(ctx, s, events)
+		out, err := deliverAll(ctx, d, events)
 		events = events[out.settled():]
 		parked := (*parkedError)(nil)
 		if !errors.As(err, &parked) {
 			return err
 		}
-		if err := s.door.run(ctx, func(ctx context.Context) error { return sleep(ctx, time.Until(parked.until)) }); err != nil {
+		if err := door.run(ctx, func(ctx context.Context) error { return sleep(ctx, time.Until(parked.until)) }); err != nil {
 			return err
 		}
 	}
 }
 
 func (s *retryingSink) Deliver(ctx context.Context, events ...*Event) (int, error) {
-	out, err := s.deliver(ctx, events)
-	return out.settled(), err
+	return deliverValid(ctx, s, events)
 }
 
 // deliver returns as soon as some events are settled, so that whoever keeps the
 // cursor can move it, or a *parkedError.
 func (s *retryingSink) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
-	err = s.door.run(ctx, func(ctx context.Context) error {
-		if err := validate(events); err != nil || len(events) == 0 {
-			return err
+	err = s.door.run(ctx, func(ctx context.Context) (err error) {
+		if len(events) > 0 {
+			out, err = s.oneByOne(ctx, events, nil)
 		}
-		var err error
-		out, err = (&pass{retryingSink: s, events: events, piece: s.firstPiece(events)}).run(ctx)
 		return err
 	})
 	return out, err
+}
+
+// oneByOne is one pass through a block, of which an attempt may have failed already.
+func (s *retryingSink) oneByOne(ctx context.Context, events []*Event, failure error) (outcome, error) {
+	p := &pass{retryingSink: s, events: events, piece: s.firstPiece(events)}
+	if failure != nil {
+		p.attempts.add(failure)
+	}
+	return p.run(ctx)
 }
 
 // parkedError is returned for a block all of whose events were refused, each alone,
@@ -287,7 +301,7 @@ func (p *pass) park(ctx context.Context, err error) (outcome, error) {
 	p.parked, p.piece = p.parked+1, 1
 	switch {
 	case p.parked >= p.row(), p.rounds%fullRound != 0:
-		p.gate.refusedAll(err)
+		p.gate.note(err)
 		p.parked, p.rounds = 0, p.rounds+1
 	case p.parked == len(p.events):
 		return outcome{}, &parkedError{events: p.parked, until: time.Now().Add(slowly(p.config.MaxBackoff)), err: err}
@@ -366,6 +380,13 @@ func (s *retryingSink) firstPiece(events []*Event) int {
 	return len(events)
 }
 
+// hasRefused says whether one of the events was refused before.
+func (s *retryingSink) hasRefused(events []*Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.suspect != nil || len(s.refused) > 0 && slices.ContainsFunc(events, func(e *Event) bool { return s.refused[e] != nil })
+}
+
 func (s *retryingSink) suspects(last *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -428,7 +449,7 @@ func (r *record) add(err error) {
 }
 
 func (r *record) letter(e *Event, name, reason string) DeadLetter {
-	l := DeadLetter{Event: e, Endpoint: name, Reason: reason, Attempts: r.attempts, First: r.first, Last: r.last}
+	l := DeadLetter{Event: e.detached(), Endpoint: name, Reason: reason, Attempts: r.attempts, First: r.first, Last: r.last}
 	if r.err != nil {
 		l.Error = r.err.Error()
 	}

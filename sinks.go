@@ -64,9 +64,13 @@ var errBadSettled = errors.New("notifications: sink says that it settled a numbe
 
 // deliver hands a block to a sink in the best way that the sink has.
 func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
-	switch s := sink.(type) {
-	case deliverer:
+	if s, ok := sink.(deliverer); ok {
 		return s.deliver(ctx, events)
+	}
+	for _, e := range events {
+		e.read()
+	}
+	switch s := sink.(type) {
 	case Deliverer:
 		n, err := s.Deliver(ctx, events...)
 		if n < 0 || n > len(events) {
@@ -79,6 +83,15 @@ func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
 		}
 		return outcome{delivered: len(events)}, nil
 	}
+}
+
+// deliverValid is Deliver for the sinks of this package.
+func deliverValid(ctx context.Context, d deliverer, events []*Event) (settled int, err error) {
+	if err := validate(events); err != nil {
+		return 0, err
+	}
+	out, err := d.deliver(ctx, events)
+	return out.settled(), err
 }
 
 var errNoProgress = errors.New("notifications: sink settled nothing and gave no error")

@@ -144,7 +144,7 @@ func (w *worker) next(ctx context.Context, block []*Event) (n int, err error) {
 func (w *worker) readBehind(parked *parkedError) (more bool) {
 	ctx, cancel := context.WithDeadline(w.ctx, parked.until)
 	defer cancel()
-	if len(w.block) >= maxBlock {
+	if len(w.block) >= max(maxBlock, w.size) {
 		<-ctx.Done()
 		return true
 	}
@@ -241,7 +241,7 @@ func (w *worker) logLost(n uint64, reason string) {
 // at once, so that the cursor follows closely.
 func blockSize(s Sink) int {
 	if b, ok := s.(interface{ maxEvents() int }); ok {
-		return min(b.maxEvents(), maxBlock)
+		return b.maxEvents()
 	}
 	return maxBlock
 }
