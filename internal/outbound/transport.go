@@ -18,9 +18,8 @@ type Config struct {
 	// TLS is how TLS is done.
 	TLS TLS
 
-	// Timeout bounds each step of an attempt: to connect, to shake hands, to wait for
-	// the answer's header. Zero means 15s. The attempt as a whole is the client's to
-	// bound.
+	// Timeout bounds the steps to a connection: to connect, and to shake hands. Zero means
+	// 15s. An attempt as a whole is bounded by its request's context.
 	Timeout time.Duration
 
 	// MaxIdleConnsPerHost is how many connections are kept for later. Zero means 16.
@@ -74,14 +73,13 @@ func newTransport(config Config, seams seams) (*http.Transport, error) {
 		ControlContext: config.Policy.ControlContext,
 	}
 	return &http.Transport{
-		Proxy:                 proxyFunc(config.Policy, seams.proxy),
-		DialContext:           dialer.DialContext,
-		TLSClientConfig:       tlsConfig,
-		TLSHandshakeTimeout:   config.Timeout,
-		ResponseHeaderTimeout: config.Timeout,
-		ForceAttemptHTTP2:     true, // a dialer of one's own turns it off otherwise
-		MaxIdleConnsPerHost:   config.MaxIdleConnsPerHost,
-		IdleConnTimeout:       90 * time.Second,
+		Proxy:               proxyFunc(config.Policy, seams.proxy),
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     tlsConfig,
+		TLSHandshakeTimeout: config.Timeout,
+		ForceAttemptHTTP2:   true, // a dialer of one's own turns it off otherwise
+		MaxIdleConnsPerHost: config.MaxIdleConnsPerHost,
+		IdleConnTimeout:     90 * time.Second,
 		// An endless header is as bad as an endless body.
 		MaxResponseHeaderBytes: 64 << 10,
 	}, nil
