@@ -191,6 +191,7 @@ func newTransport(config *HTTPConfig) (*http.Transport, error) {
 	}
 	transport, err := outbound.NewTransport(outbound.Config{
 		Policy: policy, TLS: outbound.TLS(config.TLS), Timeout: config.Timeout,
+		MaxIdleConnsPerHost: maxInFlight, // or those in flight would be dialled anew each time
 	})
 	if err != nil {
 		return nil, fieldOf("", err)

@@ -1,0 +1,82 @@
+// Bench runs this library side by side with the notifications package of
+// distribution v3, and with others where they do the same work, in one process.
+//
+//	go run ./bench            # everything, five rounds, a table
+//	go run ./bench -json      # one JSON object a line
+//	go run ./bench -short     # a smoke run: small counts, one round, no verdicts
+//	go run ./bench -run 'deliver/'
+//
+// A round measures ours, then the peers, then the ceiling, so that noise hits all
+// alike. What is shown is the median of the rounds. Ratio is ours divided by the
+// peer's: for a rate more is better, for a cost less.
+//
+// # What all have in common
+//
+// Events are pushes of manifests. Each has strings of its own: id, digest, URL,
+// repository (of 1000), tag, request ID, address, host, user agent and actor. Action,
+// type, method and media type are constants, and the source is that of one node. One
+// goroutine writes, one event a Write, and keeps none, as a registry does. Where
+// deliveries are measured each event is made as it is written, as a bridge does it, of
+// strings that are there; of these there are 12,288 sets. Where something else is,
+// events are made before the clock starts. The collector runs before each clock starts.
+//
+// The receiver is a net/http server on 127.0.0.1 in the same process, which reads each
+// body to its end and answers 200. What counts as delivered is what the sender's own
+// metrics say; afterwards the receiver must have had at least as many POSTs and bytes
+// as so many events take.
+//
+// A dead receiver takes connections and requests and never answers. Each endpoint's
+// first event hangs there before the clock starts, so that deliveries take no CPU
+// while something else is measured.
+//
+// # The rows
+//
+// deliver/single: events a second to one endpoint, one event an envelope. The ceiling
+// is a bare net/http client that posts bodies, encoded before the clock starts, one at
+// a time over one connection, to the same receiver.
+//
+// deliver/batch: the same with the default configuration; the peer has no envelopes of
+// several. The ceiling cycles over bodies of 1024 events.
+//
+// deliver/10ms: the same, and the receiver takes 10 ms to answer.
+//
+// deliver/fanout: deliveries a second, of all ten endpoints together.
+//
+// write/N: the time of a Write to a hub with N endpoints, the receiver being dead.
+// write/growth-N is what ten times as many endpoints, N, make of that time, and
+// write/allocs-N how many allocations a Write makes. As nothing is delivered, all of it
+// stays pending, and what a hub does about that is part of the time. For go-events and
+// gochannel, dead are the sinks and the subscribers.
+//
+// call/…: what a decorated repository adds to a call of a registry handler: the
+// storage is the one that a stock distribution server makes over its driver in memory,
+// with its descriptor cache on; the context is that of a request to that server; there
+// are three endpoints, the receiver being dead. Bridge and Listen are made anew for
+// each request, as a stock server does for the peer, although one bridge of ours would
+// do for all; the peer's URL builder, which that server makes anyway, is made once.
+// Serving a blob is Stat and ServeBlob, as in the handler; the blob is empty, because
+// reading one takes the storage so long that nothing else could be seen. Bare, ours and
+// peer take turns in small batches, in changing order; what is added is the median of
+// the differences from bare.
+//
+// pending/N: bytes of live heap for each event that waits, with N endpoints and a dead
+// receiver. Here every string of an event is its own, constants and source included.
+//
+// encode: the time to make the JSON of one event, of 256 in turn, ours into a buffer
+// that is used again. The peer's is encoding/json, which makes a new one.
+//
+// flat: events a second, 200,000 of them, while 1,000,000 wait behind the envelope
+// under way, beside the same while 1,000 wait. The backlog is written while the
+// receiver is shut; from then on as much is written as was delivered.
+//
+// connections: how many TCP connections 10,000 single deliveries take.
+//
+// cost/…: CPU seconds of the whole process, receiver included, for 1,000,000 events
+// delivered, their making included, and the peak of the heap above what it was before,
+// with all that waits because the writer is faster than the receiver. The peer's is
+// that of 10,000, and its CPU time extrapolated.
+//
+// latency/…: from just before Write to when the receiver has read the body, in which
+// it finds the IDs. At 1,000 events a second; and at half the rate that each reaches
+// without a pause, which is a rate of its own for each.
+package main
