@@ -161,9 +161,7 @@ func (b *Bridge) manifest(ctx context.Context, action string, repo reference.Nam
 	t.Digest, t.Tag = dgst, tag
 	b.complete(ctx, e, func() error { return b.describe(t, m) })
 	b.complete(ctx, e, func() (err error) {
-		if ref, refErr := reference.WithDigest(repo, dgst); refErr == nil && urls != nil {
-			t.URL, err = urls.BuildManifestURL(ref)
-		}
+		t.URL, err = contentURL(urls, TypeManifest, repo, dgst)
 		return err
 	})
 	return b.write(ctx, e)
@@ -191,9 +189,7 @@ func (b *Bridge) blob(ctx context.Context, action string, repo reference.Named, 
 		t.FromRepository = from.Name()
 	}
 	b.complete(ctx, e, func() (err error) {
-		if ref, refErr := reference.WithDigest(repo, desc.Digest); refErr == nil && urls != nil {
-			t.URL, err = urls.BuildBlobURL(ref)
-		}
+		t.URL, err = contentURL(urls, TypeBlob, repo, desc.Digest)
 		return err
 	})
 	return b.write(ctx, e)
@@ -235,8 +231,8 @@ func (b *Bridge) complete(ctx context.Context, e *Event, find func() error) {
 }
 
 func (b *Bridge) write(ctx context.Context, e *Event) (err error) {
-	if log := loggerFrom(ctx, b.config.Logger); debugs(log) {
-		log.WithFields(logrus.Fields{"event.id": e.ID, "repository": e.Target.Repository}).
+	if debugs(bareLoggerFrom(ctx, b.config.Logger)) {
+		loggerFrom(ctx, b.config.Logger).WithFields(logrus.Fields{"event.id": e.ID, "repository": e.Target.Repository}).
 			Debugf("notifications: %s of %s", e.Action, e.Target.Type)
 	}
 	defer func() {
@@ -251,7 +247,7 @@ func (b *Bridge) write(ctx context.Context, e *Event) (err error) {
 	}()
 
 	// The client may be gone by now; what it did still happened.
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), b.config.DispatchTimeout, ErrDispatchTimeout)
-	defer cancel()
-	return b.sink.Write(ctx, e)
+	wait := withPatience(ctx, b.config.DispatchTimeout, ErrDispatchTimeout)
+	defer wait.giveUp()
+	return b.sink.Write(wait, e)
 }

@@ -36,32 +36,35 @@ func (c *chunk) copy(block []*Event, i int) int {
 	return c.packed.Load().copy(block, i)
 }
 
+// packer packs chunks. Several may be at it at once.
+type packer struct {
+	perEvent atomic.Int64 // bytes that an event took lately
+}
+
 // pack packs chunks, which are full.
-func pack(chunks []*chunk) {
+func (p *packer) pack(chunks []*chunk) {
 	for some := range slices.Chunk(chunks, 4*packChunks) {
-		packTogether(some)
+		p.packTogether(some)
 	}
 }
 
 // packTogether packs chunks into one piece of memory.
-func packTogether(chunks []*chunk) {
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
-	b, all := (*scratch)[:0], make([]packed, len(chunks))
+func (p *packer) packTogether(chunks []*chunk) {
+	events := int64(len(chunks) * chunkSize)
+	b := make([]byte, 0, events*max(256, p.perEvent.Load()))
+	all := make([]packed, len(chunks))
 	for i, c := range chunks {
 		var err error
 		if b, err = all[i].add(b, c.events.Load()); err != nil || uint64(len(b)) > 1<<32-1 {
 			return // what cannot be packed stays as it is
 		}
 	}
-	*scratch = b
-
-	bytes := bytes.Clone(b)
+	p.perEvent.Store(int64(len(b))/events + 2)
+	if cap(b)-len(b) > len(b)/64 {
+		b = bytes.Clone(b) // the guess was bad
+	}
 	for i, c := range chunks {
-		all[i].bytes = bytes
-		for j, e := range c.events.Load() {
-			e.keep(all[i].encoding(j)) // somebody may hold it who has not encoded it yet
-		}
+		all[i].bytes = b
 		c.packed.Store(&all[i])
 		c.events.Store(nil)
 	}
@@ -78,7 +81,7 @@ type packed struct {
 func (p *packed) add(b []byte, events *[chunkSize]*Event) (_ []byte, err error) {
 	p.start = uint32(len(b))
 	for i, e := range events {
-		if b, err = e.AppendJSON(b); err != nil {
+		if b, err = e.pack(b); err != nil {
 			break
 		}
 		p.ends[i] = uint32(len(b))
@@ -100,7 +103,7 @@ func (p *packed) copy(block []*Event, i int) int {
 	events := make([]Event, min(len(block), chunkSize-i))
 	for j := range events {
 		e := &events[j]
-		e.encoding, e.unread, e.packed = p.encoding(i+j), true, true
+		e.encoding, e.given, e.unread, e.packed = p.encoding(i+j), true, true, true
 		block[j] = e
 	}
 	return len(events)

@@ -2,8 +2,10 @@ package notifications
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -62,11 +64,12 @@ type Event struct {
 	// Source is the registry node on which it happened.
 	Source SourceRecord
 
-	mu       sync.Mutex // guards encoding
-	encoding []byte     // nil until somebody asks
+	// A log has kept the encoding alone: see read. So it is there from the start.
+	unread, given bool
 
-	// A log has kept the encoding alone, among others: see read and detached.
-	unread, packed bool
+	mu       sync.Mutex // guards the rest
+	encoding []byte     // nil until somebody asks
+	packed   bool       // it is a piece of more: see detached
 }
 
 // Target is the content, tag or repository that an event is about. What does not
@@ -137,13 +140,28 @@ func NewEvent(action string) *Event {
 	return &Event{ID: newID(), Timestamp: time.Now().UTC().Round(0), Action: action}
 }
 
-// newID returns a UUIDv7. It panics where the system has no randomness left to
-// give, which the runtime itself does not survive either.
-func newID() string { return uuid.Must(uuid.NewV7()).String() }
+// newID returns a UUIDv7.
+func newID() string { return uuid.Must(uuid.NewV7FromReader(random{})).String() }
+
+// random reads from the runtime's generator (ChaCha8, seeded by the system), which
+// needs no system call for each ID, and never fails.
+type random struct{}
+
+func (random) Read(p []byte) (int, error) {
+	for i := 0; i < len(p); i += 8 {
+		var eight [8]byte
+		binary.LittleEndian.PutUint64(eight[:], rand.Uint64())
+		copy(p[i:], eight[:])
+	}
+	return len(p), nil
+}
 
 // encoded returns the event's JSON, which is made by the first call and shared
 // by all. Nobody may change it.
 func (e *Event) encoded() ([]byte, error) {
+	if e.given {
+		return e.encoding, nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.encoding == nil {
@@ -174,13 +192,19 @@ func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 	return appendEvent(dst, e)
 }
 
-// keep gives an event the encoding that somebody else has made of it.
-func (e *Event) keep(encoding []byte) {
+// pack appends the event's JSON to dst and, if there was none yet, makes what is there
+// its encoding: somebody may hold the event who has not encoded it.
+func (e *Event) pack(dst []byte) ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.encoding == nil {
-		e.encoding, e.packed = encoding, true
+	if e.encoding != nil {
+		return append(dst, e.encoding...), nil
 	}
+	b, err := appendEvent(dst, e)
+	if err == nil {
+		e.encoding, e.packed = b[len(dst):len(b):len(b)], true
+	}
+	return b, err
 }
 
 // read fills in the fields of an event that a log has kept as its encoding. Until then
@@ -221,7 +245,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	if err := parseEvent(b, e); err != nil {
 		return err
 	}
-	e.encoding, e.unread, e.packed = bytes.Clone(b), false, false
+	e.encoding, e.unread, e.given, e.packed = bytes.Clone(b), false, false, false
 	return nil
 }
 

@@ -13,7 +13,8 @@ import (
 // wants to know what came before what.
 type lanes struct {
 	*retryingSink
-	most int // lanes
+	most int  // lanes
+	turn turn // of whoever delivers: what is settled ahead is of one block
 
 	mu   sync.Mutex           // guards the rest
 	done map[*Event][]outcome // settled before those in front of them were, once or more
@@ -25,7 +26,7 @@ var (
 )
 
 func newLanes(retry *retryingSink, most int) *lanes {
-	return &lanes{retryingSink: retry, most: most, done: make(map[*Event][]outcome)}
+	return &lanes{retryingSink: retry, most: most, turn: newTurn(), done: make(map[*Event][]outcome)}
 }
 
 func (s *lanes) Deliver(ctx context.Context, events ...*Event) (int, error) {
@@ -40,6 +41,10 @@ func (s *lanes) Write(ctx context.Context, events ...*Event) error {
 // deliver returns what is settled from the front, and remembers the rest.
 func (s *lanes) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
 	err = s.door.run(ctx, func(ctx context.Context) error {
+		if err := s.turn.take(ctx); err != nil {
+			return err
+		}
+		defer s.turn.give()
 		var failure error
 		if s.gate.isOpen() && !s.hasRefused(events) {
 			failure = s.sideBySide(ctx, s.unsettled(events))

@@ -18,14 +18,20 @@ func ContextWithLogger(ctx context.Context, entry *logrus.Entry) context.Context
 // loggerFrom returns the logger of a call: the context's, else fallback, with the
 // request's fields.
 func loggerFrom(ctx context.Context, fallback *logrus.Entry) *logrus.Entry {
-	entry, ok := ctx.Value(loggerKey{}).(*logrus.Entry)
-	if !ok || entry == nil {
-		entry = orStandardLogger(fallback)
-	}
+	entry := bareLoggerFrom(ctx, fallback)
 	if id, _ := requestFrom(ctx); id != "" {
 		entry = entry.WithField("http.request.id", id)
 	}
 	return entry
+}
+
+// bareLoggerFrom is loggerFrom without the fields, for who wants to know first whether
+// anything would be written.
+func bareLoggerFrom(ctx context.Context, fallback *logrus.Entry) *logrus.Entry {
+	if entry, ok := ctx.Value(loggerKey{}).(*logrus.Entry); ok && entry != nil {
+		return entry
+	}
+	return orStandardLogger(fallback)
 }
 
 func orStandardLogger(entry *logrus.Entry) *logrus.Entry {
@@ -35,8 +41,7 @@ func orStandardLogger(entry *logrus.Entry) *logrus.Entry {
 	return entry
 }
 
-// debugs says whether a debug line would be written, for calls that should not pay
-// for one that is not.
+// debugs says whether a debug line would be written.
 func debugs(entry *logrus.Entry) bool { return entry.Logger.IsLevelEnabled(logrus.DebugLevel) }
 
 // episode turns a failure that repeats into two log lines: when it starts and when

@@ -31,6 +31,7 @@ func NewBroadcaster(config HubConfig) (*Broadcaster, error) {
 type memoryLog struct {
 	limits limits // of a cursor that has none of its own
 	logger *logrus.Entry
+	packer packer
 
 	mu      sync.Mutex          // guards the rest, the chain behind tail, and all cursors
 	end     uint64              // how many events were ever appended
@@ -81,7 +82,7 @@ func (l *memoryLog) Append(ctx context.Context, events ...*Event) error {
 	}
 	old := l.add(events)
 	l.mu.Unlock()
-	pack(old)
+	l.packer.pack(old)
 	return nil
 }
 

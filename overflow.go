@@ -114,7 +114,7 @@ func (l *memoryLog) appendBounded(ctx context.Context, events []*Event, bytes ui
 	}
 	l.mu.Unlock()
 
-	pack(old)
+	l.packer.pack(old)
 	for _, n := range notes {
 		n.log(l.logger)
 	}

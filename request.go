@@ -80,6 +80,9 @@ func (p proxies) record(id string, r *http.Request) RequestRecord {
 
 func (p proxies) addr(r *http.Request) string {
 	v := p.forwarded(r, "X-Forwarded-For")
+	if v == "" {
+		return r.RemoteAddr
+	}
 	if host, _, err := net.SplitHostPort(v); err == nil {
 		v = host
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 )
 
 // URLBuilder makes the URLs by which a receiver fetches what an event is about.
@@ -56,4 +57,21 @@ func (b urlBuilder) BuildBlobURL(ref reference.Canonical) (string, error) {
 
 func (b urlBuilder) join(repository, kind, version string) string {
 	return string(b) + "/v2/" + repository + "/" + kind + "/" + version
+}
+
+// contentURL returns the URL of a manifest or blob by digest, or "" where nobody knows
+// the host or the digest is none.
+func contentURL(urls URLBuilder, kind string, repo reference.Named, dgst digest.Digest) (string, error) {
+	if b, ok := urls.(urlBuilder); ok && dgst != "" {
+		// Our own builder needs no reference, which is made with regular expressions.
+		return b.join(repo.Name(), kind+"s", string(dgst)), nil
+	}
+	ref, err := reference.WithDigest(repo, dgst)
+	if err != nil || urls == nil {
+		return "", nil
+	}
+	if kind == TypeManifest {
+		return urls.BuildManifestURL(ref)
+	}
+	return urls.BuildBlobURL(ref)
 }
