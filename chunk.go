@@ -2,7 +2,6 @@ package notifications
 
 import (
 	"bytes"
-	"slices"
 	"sync/atomic"
 )
 
@@ -41,33 +40,43 @@ type packer struct {
 	perEvent atomic.Int64 // bytes that an event took lately
 }
 
+// packBytes is how large a piece of memory gets to which chunks are packed, and then
+// what is in the last chunk.
+const packBytes = 1 << 20
+
 // pack packs chunks, which are full.
 func (p *packer) pack(chunks []*chunk) {
-	for some := range slices.Chunk(chunks, 4*packChunks) {
-		p.packTogether(some)
+	for len(chunks) > 0 {
+		n := p.packTogether(chunks)
+		chunks = chunks[n:]
 	}
 }
 
-// packTogether packs chunks into one piece of memory.
-func (p *packer) packTogether(chunks []*chunk) {
-	events := int64(len(chunks) * chunkSize)
-	b := make([]byte, 0, events*max(256, p.perEvent.Load()))
+// packTogether packs chunks into one piece of memory, and returns how many.
+func (p *packer) packTogether(chunks []*chunk) (n int) {
+	guess := p.perEvent.Load() * chunkSize * int64(len(chunks))
+	b := make([]byte, 0, min(guess, packBytes+packBytes/16))
 	all := make([]packed, len(chunks))
-	for i, c := range chunks {
-		var err error
-		if b, err = all[i].add(b, c.events.Load()); err != nil || uint64(len(b)) > 1<<32-1 {
-			return // what cannot be packed stays as it is
+	for ; n < len(chunks) && len(b) < packBytes; n++ {
+		more, err := all[n].add(b, chunks[n].events.Load())
+		if err != nil || uint64(len(more)) > 1<<32-1 {
+			break
 		}
+		b = more
 	}
-	p.perEvent.Store(int64(len(b))/events + 2)
+	if n == 0 {
+		return 1 // what cannot be packed stays as it is
+	}
+	p.perEvent.Store(int64(len(b))/int64(n*chunkSize) + 2)
 	if cap(b)-len(b) > len(b)/64 {
 		b = bytes.Clone(b) // the guess was bad
 	}
-	for i, c := range chunks {
+	for i, c := range chunks[:n] {
 		all[i].bytes = b
 		c.packed.Store(&all[i])
 		c.events.Store(nil)
 	}
+	return n
 }
 
 // packed is where the encodings of a chunk's events are.
@@ -81,7 +90,7 @@ type packed struct {
 func (p *packed) add(b []byte, events *[chunkSize]*Event) (_ []byte, err error) {
 	p.start = uint32(len(b))
 	for i, e := range events {
-		if b, err = e.pack(b); err != nil {
+		if b, err = e.AppendJSON(b); err != nil {
 			break
 		}
 		p.ends[i] = uint32(len(b))
@@ -103,7 +112,7 @@ func (p *packed) copy(block []*Event, i int) int {
 	events := make([]Event, min(len(block), chunkSize-i))
 	for j := range events {
 		e := &events[j]
-		e.encoding, e.given, e.unread, e.packed = p.encoding(i+j), true, true, true
+		e.encoding, e.packed, e.unread = p.encoding(i+j), true, true
 		block[j] = e
 	}
 	return len(events)
@@ -114,6 +123,30 @@ type stretch struct {
 	chunk *chunk // the first of them is in this one
 	from  uint64 // number of the first
 	n     uint64
+}
+
+// own returns a stretch that keeps no more of the chain than it covers. The caller holds
+// the log's lock.
+func (s stretch) own() stretch {
+	end, to := s.from+s.n, &s.chunk
+	for c := s.chunk; c != nil && c.first < end; c = c.next {
+		own := &chunk{first: c.first}
+		own.events.Store(c.events.Load())
+		own.packed.Store(c.packed.Load()) // which is there where the events are not any more
+		*to, to = own, &own.next
+	}
+	return s
+}
+
+// take takes a stretch of at most that many events from the front.
+func (s *stretch) take(most uint64) stretch {
+	front := stretch{s.chunk, s.from, min(most, s.n)}
+	s.from, s.n = s.from+front.n, s.n-front.n
+	// At the very end of a chunk there may be no next one yet.
+	for end := s.chunk.first + chunkSize; s.from > end || s.from == end && s.n > 0; end += chunkSize {
+		s.chunk = s.chunk.next
+	}
+	return front
 }
 
 // copy copies the events to block, which has room for them.

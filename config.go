@@ -96,8 +96,9 @@ type EndpointConfig struct {
 	MaxBytes int `yaml:"maxbytes,omitempty" json:"maxbytes,omitempty"`
 
 	// MaxInFlight is how many envelopes may be under way at once, at most 64. Zero means
-	// one, and all events in their order. With more it is kept for each repository; after
-	// a failure it is one again, until what is behind has caught up.
+	// one, and all events in their order. With more it is kept for each repository. After
+	// a failure what is left goes one by one; that attempt does not count for MaxAttempts,
+	// and what had come through behind a refused event may come again.
 	MaxInFlight int `yaml:"maxinflight,omitempty" json:"maxinflight,omitempty"`
 
 	// SigningKeys sign each request: see HTTPConfig.

@@ -642,3 +642,21 @@ func TestHubBringsDeadLetters(t *testing.T) {
 	assert.Equal(t, []string{"inherits poison-0"}, letters, "still there after a restart")
 	assert.Len(t, own.Letters(), 1)
 }
+
+// TestEndpointMovesToAnotherHub, which has no dead letters of its own.
+func TestEndpointMovesToAnotherHub(t *testing.T) {
+	r := newReceiver(t)
+	r.answers(statusHandler(422))
+	firsts := NewDeadLetters(0, silent())
+	e := newEndpoint(t, "hook", r.URL, EndpointConfig{MaxAttempts: 1, Logger: silent()})
+	for i, config := range []HubConfig{{DeadLetters: firsts}, {}} {
+		hub, err := NewBroadcaster(config)
+		require.NoError(t, err)
+		require.NoError(t, hub.Add("hook", e))
+		require.NoError(t, hub.Write(t.Context(), NewEvent(ActionPush)))
+		sinktest.Eventually(t, func() bool { return e.Metrics().DeadLettered == uint64(i+1) }, "given up")
+		require.NoError(t, hub.Remove(t.Context(), "hook"))
+		require.NoError(t, hub.Close(t.Context()))
+	}
+	assert.Len(t, firsts.Letters(), 1)
+}

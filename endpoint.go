@@ -91,7 +91,7 @@ func NewEndpoint(name, url string, config EndpointConfig) (*Endpoint, error) {
 	e.retry = newRetryingSink(post, retry)
 	behind := Sink(e.retry)
 	if config.MaxInFlight > 1 {
-		behind = newLanes(e.retry, config.MaxInFlight)
+		behind = &lanes{retryingSink: e.retry, most: config.MaxInFlight}
 	}
 	if e.chain, err = NewFilter(behind, filter); err != nil {
 		return fail(err)
@@ -137,6 +137,15 @@ func (e *Endpoint) queued() (*eventQueue, error) {
 	return e.queue, nil
 }
 
+// joins is told of the dead letters of a hub, which are used where the configuration has
+// none; nil if the hub has none either.
+func (e *Endpoint) joins(hubs DeadLetterSink) {
+	if e.config.DeadLetters != nil || hubs == nil {
+		hubs = e.retry.config.DeadLetters
+	}
+	e.retry.setDeadLetters(hubs)
+}
+
 // limits are what the endpoint may have pending in memory.
 func (e *Endpoint) limits() limits {
 	queue := e.config.queue()
@@ -150,8 +159,8 @@ type queuedEndpoint struct {
 	account *account
 }
 
-// Deliver posts one envelope with as many of the events as fit, again and again
-// until the receiver has accepted it or ctx ends. It does not use the queue.
+// Deliver posts one envelope with as many of the events as fit, or MaxInFlight of them,
+// again and again until the receiver has accepted it or ctx ends. It does not use the queue.
 func (e *Endpoint) Deliver(ctx context.Context, events ...*Event) (settled int, err error) {
 	e.mu.Lock()
 	closed := e.closed

@@ -64,12 +64,12 @@ type Event struct {
 	// Source is the registry node on which it happened.
 	Source SourceRecord
 
-	// A log has kept the encoding alone: see read. So it is there from the start.
-	unread, given bool
+	// Of an event that a log has kept as its encoding. This is there from the start, and
+	// a piece of more: see detached. The fields are not there until somebody asks: see read.
+	packed, unread bool
 
 	mu       sync.Mutex // guards the rest
 	encoding []byte     // nil until somebody asks
-	packed   bool       // it is a piece of more: see detached
 }
 
 // Target is the content, tag or repository that an event is about. What does not
@@ -159,25 +159,31 @@ func (random) Read(p []byte) (int, error) {
 // encoded returns the event's JSON, which is made by the first call and shared
 // by all. Nobody may change it.
 func (e *Event) encoded() ([]byte, error) {
-	if e.given {
+	if e.packed {
 		return e.encoding, nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.encoding == nil {
 		scratch := scratches.Get().(*[]byte)
-		defer scratches.Put(scratch)
 		b, err := appendEvent((*scratch)[:0], e)
 		if err != nil {
 			return nil, err
 		}
-		*scratch, e.encoding = b, bytes.Clone(b)
+		e.encoding = bytes.Clone(b)
+		if cap(b) <= maxScratch {
+			*scratch = b
+			scratches.Put(scratch)
+		}
 	}
 	return e.encoding, nil
 }
 
-// scratches are buffers in which encodings are made whose size is not known yet.
+// scratches are buffers in which encodings are made whose size is not known yet. One
+// that had to grow for an event with everything in it is not kept.
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxScratch = 64 << 10 // bytes
 
 // AppendJSON appends the event to dst in the wire format: the bytes that it came in, or
 // the encoding that it has already. If it has none, this one is not kept; and with
@@ -192,21 +198,6 @@ func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 	return appendEvent(dst, e)
 }
 
-// pack appends the event's JSON to dst and, if there was none yet, makes what is there
-// its encoding: somebody may hold the event who has not encoded it.
-func (e *Event) pack(dst []byte) ([]byte, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.encoding != nil {
-		return append(dst, e.encoding...), nil
-	}
-	b, err := appendEvent(dst, e)
-	if err == nil {
-		e.encoding, e.packed = b[len(dst):len(b):len(b)], true
-	}
-	return b, err
-}
-
 // read fills in the fields of an event that a log has kept as its encoding. Until then
 // only the worker knows it for whom the log's cursor has made it, so there is no lock: an
 // event is read before it leaves the sinks of this package.
@@ -218,18 +209,14 @@ func (e *Event) read() *Event {
 	return e
 }
 
-// detached returns an event to be kept for long: its encoding is not a piece of a log's.
+// detached returns an event for whoever may keep it: with its fields, and its encoding
+// no piece of a log's.
 func (e *Event) detached() *Event {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if !e.packed {
 		return e
 	}
-	e.read()
-	return &Event{
-		ID: e.ID, Timestamp: e.Timestamp, Action: e.Action, Target: e.Target,
-		Request: e.Request, Actor: e.Actor, Source: e.Source, encoding: bytes.Clone(e.encoding),
-	}
+	own := &Event{encoding: bytes.Clone(e.encoding), unread: true}
+	return own.read()
 }
 
 // MarshalJSON returns the event in the wire format. It fixes the event's
@@ -245,7 +232,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	if err := parseEvent(b, e); err != nil {
 		return err
 	}
-	e.encoding, e.unread, e.given, e.packed = bytes.Clone(b), false, false, false
+	e.encoding, e.unread, e.packed = bytes.Clone(b), false, false
 	return nil
 }
 

@@ -39,8 +39,8 @@ type HubConfig struct {
 	Overflow Overflow
 
 	// DeadLetters gets what the hub's endpoints give up that were made without dead
-	// letters of their own. Nil means that each keeps its newest thousand in memory. A
-	// hub that survives its process brings a store that does.
+	// letters of their own (not those inside another sink). Nil means that each keeps its
+	// newest thousand in memory. A hub that survives its process brings a store that does.
 	DeadLetters DeadLetterSink
 
 	// Logger gets what nobody can be told otherwise. Nil means logrus's standard
@@ -143,8 +143,8 @@ func (h *Hub) add(name string, sink Sink) (*worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("notifications: hub: sink %q: %w", name, err)
 	}
-	if e, ok := sink.(*Endpoint); ok && e.config.DeadLetters == nil && h.config.DeadLetters != nil {
-		e.retry.setDeadLetters(h.config.DeadLetters)
+	if e, ok := sink.(*Endpoint); ok {
+		e.joins(h.config.DeadLetters)
 	}
 	w := newWorker(h, name, sink, cursor)
 	h.workers[name] = w

@@ -4,20 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // lanes has several envelopes in flight at once. The events of one repository are all
 // in one lane, so that their order is kept. At the first failure that is over: what is
-// left of a block goes one after the other through the retrying sink, whose policy
-// wants to know what came before what.
+// left of a block goes one by one through the retrying sink, whose policy wants to know
+// what came before what.
 type lanes struct {
 	*retryingSink
-	most int  // lanes
-	turn turn // of whoever delivers: what is settled ahead is of one block
-
-	mu   sync.Mutex           // guards the rest
-	done map[*Event][]outcome // settled before those in front of them were, once or more
+	most int // lanes
 }
 
 var (
@@ -25,76 +24,58 @@ var (
 	_ Deliverer = (*lanes)(nil)
 )
 
-func newLanes(retry *retryingSink, most int) *lanes {
-	return &lanes{retryingSink: retry, most: most, turn: newTurn(), done: make(map[*Event][]outcome)}
-}
-
-func (s *lanes) Deliver(ctx context.Context, events ...*Event) (int, error) {
-	return deliverValid(ctx, s, events)
-}
-
-// Write waits for parked events too, as the retrying sink does.
-func (s *lanes) Write(ctx context.Context, events ...*Event) error {
-	return writeAll(ctx, s, s.door, events)
-}
-
-// deliver returns what is settled from the front, and remembers the rest.
+// deliver returns what is settled from the front. What is settled behind it, when it has
+// to give up, is forgotten, and comes to the receiver again.
 func (s *lanes) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
 	err = s.door.run(ctx, func(ctx context.Context) error {
-		if err := s.turn.take(ctx); err != nil {
-			return err
-		}
-		defer s.turn.give()
-		var failure error
+		block := &laneBlock{events: events, how: make([]outcome, len(events))}
 		if s.gate.isOpen() && !s.hasRefused(events) {
-			failure = s.sideBySide(ctx, s.unsettled(events))
+			s.sideBySide(ctx, block)
 		}
-		for {
-			if out = s.front(events); out.settled() > 0 || len(events) == 0 {
-				return nil
+		var err error
+		for rest := block.rest(); len(rest) > 0 && err == nil; rest = block.rest() {
+			err = s.finish(ctx, block, rest)
+			if parked := (*parkedError)(nil); errors.As(err, &parked) && block.witness() >= 0 {
+				err = s.finish(ctx, block, append(rest, block.witness()))
 			}
-			rest := s.unsettled(events)
-			settled, err := s.oneByOne(ctx, rest, failure)
-			s.settle(rest, settled)
-			if err != nil {
-				out = s.front(events)
-				return err
-			}
-			failure = nil
 		}
+		out = block.front()
+		return err
 	})
 	return out, err
 }
 
-// sideBySide gives the events to their lanes and waits for all of these. It returns the
-// first failure, which the gate has been told of.
-func (s *lanes) sideBySide(ctx context.Context, events []*Event) error {
-	var wg sync.WaitGroup
-	split := split(events, s.most)
-	results := make([]error, len(split))
+// sideBySide gives the events to their lanes, and waits until these are through or have
+// ended because one of them failed. It tells the gate.
+func (s *lanes) sideBySide(ctx context.Context, block *laneBlock) {
+	var (
+		wg     sync.WaitGroup
+		failed atomic.Bool
+	)
+	split := block.split(s.most)
+	errs := make([]error, len(split))
 	for i, lane := range split {
-		wg.Go(func() { results[i] = s.run(ctx, lane) })
+		wg.Go(func() { errs[i] = s.run(ctx, block, lane, &failed) })
 	}
 	wg.Wait()
-	for _, err := range results {
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrSinkClosed) && kindOfFailure(err) != Refused {
-			s.gate.note(err) // one for all: they are one receiver's
-			return err
-		}
+	if err := worst(errs); err != nil && ctx.Err() == nil {
+		s.gate.note(err)
 	}
-	return nil
 }
 
-// run sends a lane's events until there is a failure.
-func (s *lanes) run(ctx context.Context, lane []*Event) (err error) {
+// run sends a lane's events until one of the lanes fails.
+func (s *lanes) run(ctx context.Context, block *laneBlock, lane []int, failed *atomic.Bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("notifications: sink panicked: %v", p)
+			err = fmt.Errorf("notifications: sink panicked: %v\n%s", p, debug.Stack())
+		}
+		if err != nil {
+			failed.Store(true)
 		}
 	}()
-	for len(lane) > 0 && s.gate.isOpen() {
-		out, err := deliver(ctx, s.sink, lane)
-		s.settle(lane, out)
+	for len(lane) > 0 && !failed.Load() && s.gate.isOpen() {
+		out, err := deliver(ctx, s.sink, block.at(lane))
+		block.settle(lane, out)
 		if err != nil {
 			return err
 		}
@@ -106,14 +87,54 @@ func (s *lanes) run(ctx context.Context, lane []*Event) (err error) {
 	return nil
 }
 
-// split deals events out to at most that many lanes, each repository to one. It stops
-// in front of a rename that joins two lanes.
-func split(events []*Event, most int) (lanes [][]*Event) {
+// finish settles some of what is left of a block.
+func (s *lanes) finish(ctx context.Context, block *laneBlock, rest []int) error {
+	settled, err := s.oneByOne(ctx, block.at(rest))
+	block.settle(rest, settled)
+	return err
+}
+
+// worst returns the failure that counts for all, as they are one receiver's: what an
+// operator has to mend before what passes, and the longest Retry-After. Refused content
+// is none.
+func worst(errs []error) (worst error) {
+	rank := func(err error) (FailureKind, int64) {
+		if d := (*DeliveryError)(nil); errors.As(err, &d) {
+			return d.Kind, int64(d.RetryAfter)
+		}
+		return Transient, 0
+	}
+	for _, err := range errs {
+		if err == nil || errors.Is(err, ErrSinkClosed) || kindOfFailure(err) == Refused {
+			continue
+		}
+		kind, after := rank(err)
+		if k, a := rank(worst); worst == nil || kind > k || kind == k && after > a {
+			worst = err
+		}
+	}
+	return worst
+}
+
+func (s *lanes) maxEvents() int { return s.most * blockSize(s.sink) }
+
+// laneBlock is a block and how its events were settled: not at all if that is zero.
+// Lanes and the rest of a block are positions in it.
+type laneBlock struct {
+	events []*Event
+	how    []outcome
+}
+
+// split deals the events out to at most that many lanes, each repository to one. It
+// stops in front of a rename that joins two lanes.
+func (b *laneBlock) split(most int) (lanes [][]int) {
 	of := make(map[string]int)
-	for _, e := range events {
-		lane, ok := of[e.read().Target.Repository]
+	for i, e := range b.events {
+		repo, old := e.read().Target.Repository, ""
+		lane, ok := of[repo]
 		if e.Action == ActionRename {
-			switch from, known := of[e.Target.FromRepository]; {
+			old = e.Target.FromRepository
+			switch from, known := of[old]; {
 			case ok && known && from != lane:
 				return lanes
 			case known:
@@ -125,16 +146,16 @@ func split(events []*Event, most int) (lanes [][]*Event) {
 		} else if !ok {
 			lane = shortest(lanes)
 		}
-		of[e.Target.Repository] = lane
-		if e.Action == ActionRename {
-			of[e.Target.FromRepository] = lane
+		of[repo] = lane
+		if old != "" {
+			of[old] = lane
 		}
-		lanes[lane] = append(lanes[lane], e)
+		lanes[lane] = append(lanes[lane], i)
 	}
 	return lanes
 }
 
-func shortest(lanes [][]*Event) (lane int) {
+func shortest(lanes [][]int) (lane int) {
 	for i := range lanes {
 		if len(lanes[i]) < len(lanes[lane]) {
 			lane = i
@@ -143,52 +164,50 @@ func shortest(lanes [][]*Event) (lane int) {
 	return lane
 }
 
-// settle remembers how events from the front of a piece of a block were settled.
-func (s *lanes) settle(events []*Event, out outcome) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, e := range events[:out.settled()] {
-		how := outcome{delivered: 1}
+// at returns the events at some positions.
+func (b *laneBlock) at(positions []int) []*Event {
+	events := make([]*Event, len(positions))
+	for i, p := range positions {
+		events[i] = b.events[p]
+	}
+	return events
+}
+
+// settle notes how events from the front of some positions were settled. Lanes have
+// no position in common.
+func (b *laneBlock) settle(positions []int, out outcome) {
+	for i, p := range positions[:out.settled()] {
 		if i < out.deadLettered {
-			how = outcome{deadLettered: 1}
-		}
-		s.done[e] = append(s.done[e], how)
-	}
-}
-
-// unsettled returns the events of a block that are not settled.
-func (s *lanes) unsettled(events []*Event) (rest []*Event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.done) == 0 {
-		return events
-	}
-	seen := make(map[*Event]int)
-	for _, e := range events {
-		if seen[e] == len(s.done[e]) {
-			rest = append(rest, e)
+			b.how[p].deadLettered = 1
 		} else {
-			seen[e]++
+			b.how[p].delivered = 1
 		}
 	}
-	return rest
 }
 
-// front forgets what is settled in front of a block, and returns it.
-func (s *lanes) front(events []*Event) (out outcome) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range events {
-		how := s.done[e]
-		if len(how) == 0 {
+// witness returns where an event is that was accepted, or -1. Sent again, behind those
+// that were refused, it says whether the receiver works.
+func (b *laneBlock) witness() int {
+	return slices.IndexFunc(b.how, func(o outcome) bool { return o.delivered > 0 })
+}
+
+// rest returns where the events are that are not settled.
+func (b *laneBlock) rest() (positions []int) {
+	for i := range b.how {
+		if b.how[i].settled() == 0 {
+			positions = append(positions, i)
+		}
+	}
+	return positions
+}
+
+// front returns what is settled from the front.
+func (b *laneBlock) front() (out outcome) {
+	for i := range b.how {
+		if b.how[i].settled() == 0 {
 			break
 		}
-		out.add(how[0])
-		if s.done[e] = how[1:]; len(how) == 1 {
-			delete(s.done, e)
-		}
+		out.add(b.how[i])
 	}
 	return out
 }
-
-func (s *lanes) maxEvents() int { return s.most * blockSize(s.sink) }

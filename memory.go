@@ -128,7 +128,9 @@ func (l *memoryLog) old() (chunks []*chunk) {
 		return nil
 	}
 	for ; c.first+packAfter <= l.end; c = c.next {
-		chunks = append(chunks, c)
+		if c.events.Load() != nil {
+			chunks = append(chunks, c)
+		}
 	}
 	// Not a pointer, which would keep the chain when all sinks are past it.
 	l.loose = weak.Make(c)
@@ -187,11 +189,11 @@ type memoryCursor struct {
 	wake chan struct{}
 	idle bool // is in log.idle
 
-	start   uint64   // where it began
-	read    uint64   // number of the event to return next
-	chunk   *chunk   // holds it, or one before it
-	held    []*Event // to be returned before it: see hold
-	settled uint64   // how many events were settled
+	start   uint64    // where it began
+	read    uint64    // number of the event to return next
+	chunk   *chunk    // holds it, or one before it
+	held    []stretch // to be returned before it: see hold
+	settled uint64    // how many events were settled
 	closed  bool
 	end     uint64 // where the log ended when the cursor was closed
 
@@ -228,15 +230,13 @@ func (c *memoryCursor) next(block []*Event) (n int, closed bool, note overflowNo
 		l.mu.Unlock()
 		return 0, true, note
 	}
-	n = copy(block, c.held)
-	c.held = c.held[n:]
-	from := c.take(uint64(len(block) - n))
-	if n == 0 && from.n == 0 {
+	s := c.take(uint64(len(block)))
+	if s.n == 0 {
 		c.sleeps()
 	}
 	closed = l.closed
 	l.mu.Unlock()
-	return n + from.copy(block[n:]), closed, note
+	return s.copy(block), closed, note
 }
 
 // sleeps asks to be woken. The caller holds the lock.
@@ -255,14 +255,19 @@ func (c *memoryCursor) sleeps() {
 // take moves the cursor past the next events, at most that many, and returns where
 // they are. The caller holds the lock.
 func (c *memoryCursor) take(most uint64) stretch {
-	if c.read >= c.chunk.first+chunkSize && c.read < c.log.end {
-		c.chunk = c.chunk.next
+	if len(c.held) > 0 {
+		s := c.held[0].take(most)
+		if c.held[0].n == 0 {
+			c.held = c.held[1:]
+		}
+		return s
 	}
-	s := stretch{c.chunk, c.read, min(most, c.log.end-c.read)}
-	c.read += s.n
-	for c.read > c.chunk.first+chunkSize {
-		c.chunk = c.chunk.next
+	unread := stretch{c.chunk, c.read, c.log.end - c.read}
+	if unread.n > 0 && c.read >= c.chunk.first+chunkSize {
+		unread.chunk = c.chunk.next
 	}
+	s := unread.take(most)
+	c.read, c.chunk = unread.from, unread.chunk
 	return s
 }
 

@@ -119,7 +119,7 @@ func kindOf(err error) FailureKind {
 	switch {
 	case errors.As(err, &blocked), errors.As(err, &file):
 		return Misconfigured
-	case errors.As(err, &verification), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &verification), errors.As(err, &record):
 		return Misconfigured
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		return Misconfigured // what crypto/tls calls an alert, the other side's or ours

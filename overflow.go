@@ -150,10 +150,12 @@ func (l *memoryLog) addBounded(events []*Event, bytes uint64, full []string) (ol
 // hold takes what a cursor has not read yet out of the chain, which it is about to
 // leave: there may be room for a few events, and the chain go on for ever.
 func (c *memoryCursor) hold() {
-	rest := c.take(c.log.end - c.read)
-	have := len(c.held)
-	c.held = append(c.held, make([]*Event, rest.n)...)
-	rest.copy(c.held[have:])
+	held := c.held
+	c.held = nil
+	if rest := c.take(c.log.end - c.read); rest.n > 0 {
+		held = append(held, rest.own())
+	}
+	c.held = held
 }
 
 // waitForRoom returns the sinks from which so much is to be kept. As long as there is
@@ -258,12 +260,13 @@ func (o *cursorOverflow) settled(c *memoryCursor, n int) {
 // holds the lock.
 func (c *memoryCursor) dropOldest() {
 	for c.read < c.log.end && c.limits.exceeded(c.lag().Pending, c.overflow.bytes) {
-		var oldest [1]*Event
-		c.take(1).copy(oldest[:])
+		oldest := c.take(1)
 		c.overflow.dropped++
 		c.overflow.episode++
 		if c.limits.bytes > 0 {
-			b, _ := oldest[0].encoded()
+			var event [1]*Event
+			oldest.copy(event[:])
+			b, _ := event[0].encoded()
 			c.overflow.bytes -= uint64(len(b))
 		}
 	}

@@ -82,7 +82,7 @@ func (p *parcel) into(r *http.Request) {
 const copied = 64 << 10
 
 // reader returns a new reader of the parcel. A larger one is not put together: the
-// transport takes each piece from where it is.
+// transport copies each piece to its own buffer from where it is.
 func (p *parcel) reader() io.ReadCloser {
 	if p.size <= copied || len(p.pieces) == 1 {
 		return io.NopCloser(bytes.NewReader(p.bytes()))

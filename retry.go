@@ -108,25 +108,20 @@ func newRetryingSink(sink Sink, config RetryConfig) *retryingSink {
 
 // Write waits for parked events too, as there is nothing behind them to decide.
 func (s *retryingSink) Write(ctx context.Context, events ...*Event) error {
-	return writeAll(ctx, s, s.door, events)
-}
-
-// writeAll delivers until all is settled, the parked events included.
-func writeAll(ctx context.Context, d deliverer, door *intake, events []*Event) error {
 	if err := validate(events); err != nil {
 		return err
 	}
 	if len(events) == 0 {
-		return door.run(ctx, func(context.Context) error { return nil })
+		return s.door.run(ctx, func(context.Context) error { return nil })
 	}
 	for {
-		out, err := deliverAll(ctx, d, events)
+		out, err := deliverAll(ctx, s, events)
 		events = events[out.settled():]
 		parked := (*parkedError)(nil)
 		if !errors.As(err, &parked) {
 			return err
 		}
-		if err := door.run(ctx, func(ctx context.Context) error { return sleep(ctx, time.Until(parked.until)) }); err != nil {
+		if err := s.door.run(ctx, func(ctx context.Context) error { return sleep(ctx, time.Until(parked.until)) }); err != nil {
 			return err
 		}
 	}
@@ -141,20 +136,16 @@ func (s *retryingSink) Deliver(ctx context.Context, events ...*Event) (int, erro
 func (s *retryingSink) deliver(ctx context.Context, events []*Event) (out outcome, err error) {
 	err = s.door.run(ctx, func(ctx context.Context) (err error) {
 		if len(events) > 0 {
-			out, err = s.oneByOne(ctx, events, nil)
+			out, err = s.oneByOne(ctx, events)
 		}
 		return err
 	})
 	return out, err
 }
 
-// oneByOne is one pass through a block, of which an attempt may have failed already.
-func (s *retryingSink) oneByOne(ctx context.Context, events []*Event, failure error) (outcome, error) {
-	p := &pass{retryingSink: s, events: events, piece: s.firstPiece(events)}
-	if failure != nil {
-		p.attempts.add(failure)
-	}
-	return p.run(ctx)
+// oneByOne is one pass through a block.
+func (s *retryingSink) oneByOne(ctx context.Context, events []*Event) (outcome, error) {
+	return (&pass{retryingSink: s, events: events, piece: s.firstPiece(events)}).run(ctx)
 }
 
 // parkedError is returned for a block all of whose events were refused, each alone,

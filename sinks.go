@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // ErrSinkClosed is what Write returns after Close, wrapped or not: use errors.Is.
@@ -67,9 +68,7 @@ func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
 	if s, ok := sink.(deliverer); ok {
 		return s.deliver(ctx, events)
 	}
-	for _, e := range events {
-		e.read()
-	}
+	events = detachedAll(events)
 	switch s := sink.(type) {
 	case Deliverer:
 		n, err := s.Deliver(ctx, events...)
@@ -83,6 +82,18 @@ func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
 		}
 		return outcome{delivered: len(events)}, nil
 	}
+}
+
+// detachedAll is detached for a block. The slice is the caller's, and stays as it is.
+func detachedAll(events []*Event) []*Event {
+	if !slices.ContainsFunc(events, func(e *Event) bool { return e.packed }) {
+		return events
+	}
+	own := make([]*Event, len(events))
+	for i, e := range events {
+		own[i] = e.detached()
+	}
+	return own
 }
 
 // deliverValid is Deliver for the sinks of this package.

@@ -74,12 +74,8 @@ func newTarget(rawURL string, headers http.Header, keys []string) (*target, erro
 
 func (t *target) String() string { return t.shown }
 
-// clean takes the URL, which net/http puts in front, out of an error, and what a
-// receiver may have made of our secrets.
+// clean takes out of an error what a receiver may have made of our secrets.
 func (t *target) clean(err error) error {
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
 	if text := t.secrets.Replace(err.Error()); text != err.Error() {
 		return errors.New(text)
 	}

@@ -66,6 +66,19 @@ func (w *worker) run() {
 	defer w.cancel()
 	for w.step() {
 	}
+	forget(w.to, w.block)
+}
+
+// forget lets a sink forget what it knows of events that it will not get again.
+func forget(sink Sink, events []*Event) {
+	switch s := sink.(type) {
+	case *filterSink:
+		forget(s.sink, events)
+	case *retryingSink:
+		s.forget(events)
+	case *lanes:
+		s.forget(events)
+	}
 }
 
 func (w *worker) step() (more bool) {
@@ -144,7 +157,7 @@ func (w *worker) next(ctx context.Context, block []*Event) (n int, err error) {
 func (w *worker) readBehind(parked *parkedError) (more bool) {
 	ctx, cancel := context.WithDeadline(w.ctx, parked.until)
 	defer cancel()
-	if len(w.block) >= max(maxBlock, w.size) {
+	if parked.events >= maxBlock {
 		<-ctx.Done()
 		return true
 	}
