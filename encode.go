@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/distribution/distribution/v3"
@@ -22,7 +23,7 @@ import (
 func appendEvent(dst []byte, e *Event) ([]byte, error) {
 	b := append(dst, '{')
 	b = appendMember(b, `"id":"`, e.ID)
-	b, err := e.Timestamp.AppendText(append(b, `"timestamp":"`...))
+	b, err := appendTime(append(b, `"timestamp":"`...), e.Timestamp)
 	if err != nil {
 		return dst, fmt.Errorf("timestamp: %w", err)
 	}
@@ -38,6 +39,33 @@ func appendEvent(dst []byte, e *Event) ([]byte, error) {
 	b[len(b)-1] = '}'
 	return b, nil
 }
+
+// appendTime appends t as RFC 3339 has it, with as many digits of the second as it
+// takes. Nearly every time is UTC and in a year of four digits; the others are left to
+// package time.
+func appendTime(b []byte, t time.Time) ([]byte, error) {
+	year, month, day := t.Date()
+	if t.Location() != time.UTC || year < 1000 || year > 9999 {
+		return t.AppendText(b)
+	}
+	hour, minute, second := t.Clock()
+	b = strconv.AppendInt(b, int64(year), 10)
+	b = appendTwo(append(b, '-'), int(month))
+	b = appendTwo(append(b, '-'), day)
+	b = appendTwo(append(b, 'T'), hour)
+	b = appendTwo(append(b, ':'), minute)
+	b = appendTwo(append(b, ':'), second)
+	if rest := t.Nanosecond(); rest > 0 {
+		b = append(b, '.')
+		for digit := 100_000_000; rest > 0; digit /= 10 {
+			b = append(b, byte('0'+rest/digit))
+			rest %= digit
+		}
+	}
+	return append(b, 'Z'), nil
+}
+
+func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 // Everything below appends a comma behind what it is named for, and the end of an
 // object or list takes the last one away again.

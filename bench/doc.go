@@ -12,13 +12,12 @@
 //
 // # What all have in common
 //
-// Events are pushes of manifests. Each has strings of its own: id, digest, URL,
-// repository (of 1000), tag, request ID, address, host, user agent and actor. Action,
-// type, method and media type are constants, and the source is that of one node. One
-// goroutine writes, one event a Write, and keeps none, as a registry does. Where
-// deliveries are measured each event is made as it is written, as a bridge does it, of
-// strings that are there; of these there are 12,288 sets. Where something else is,
-// events are made before the clock starts. The collector runs before each clock starts.
+// Events are pushes of manifests. Of these there are 2,048 different ones, each with
+// strings of its own: id, digest, URL, repository (of 1000), tag, request ID, address,
+// host, user agent and actor. Action, type, method and media type are constants, and the
+// source is that of one node. They are made before the clock starts, and dropped by the
+// writer as they are written. One goroutine writes, one event a Write, as a registry
+// does. The collector runs before each clock starts.
 //
 // The receiver is a net/http server on 127.0.0.1 in the same process, which reads each
 // body to its end and answers 200. What counts as delivered is what the sender's own
@@ -35,8 +34,8 @@
 // is a bare net/http client that posts bodies, encoded before the clock starts, one at
 // a time over one connection, to the same receiver.
 //
-// deliver/batch: the same with the default configuration; the peer has no envelopes of
-// several. The ceiling cycles over bodies of 1024 events.
+// deliver/batch: the same with the default configuration, in lots of 100,000; the
+// peer has no envelopes of several. The ceiling cycles over bodies of 1024 events.
 //
 // deliver/10ms: the same, and the receiver takes 10 ms to answer.
 //

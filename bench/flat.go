@@ -35,10 +35,10 @@ func backlogRate(n, backlog int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeAll(o.produce(backlog), backlog); err != nil {
+	if err := writeAll(o.prepare(backlog), backlog); err != nil {
 		return nil, err
 	}
-	write := o.produce(n)
+	write := o.prepare(n)
 	runtime.GC()
 
 	start := time.Now()

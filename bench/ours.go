@@ -75,11 +75,6 @@ func (o *ourHub) prepare(n int) func(int) error {
 	}
 }
 
-func (o *ourHub) produce(n int) func(int) error {
-	contents := o.maker.contents(n)
-	return func(i int) error { return o.Write(context.Background(), contents[i%len(contents)].ours()) }
-}
-
 func (o *ourHub) delivered() (n int) {
 	for _, e := range o.endpoints {
 		n += int(e.Metrics().Delivered)

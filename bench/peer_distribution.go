@@ -70,11 +70,6 @@ func (t *theirHub) prepare(n int) func(int) error {
 	}
 }
 
-func (t *theirHub) produce(n int) func(int) error {
-	contents := t.maker.contents(n)
-	return func(i int) error { return t.Write(*contents[i%len(contents)].theirs()) }
-}
-
 func (t *theirHub) delivered() (n int) {
 	for _, e := range t.endpoints {
 		var m theirs.EndpointMetrics
