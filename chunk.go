@@ -79,11 +79,12 @@ func (p *packer) packTogether(chunks []*chunk) (n int) {
 	return n
 }
 
-// packed is where the encodings of a chunk's events are.
+// packed is where the encodings of a chunk's events are: one behind the other with a
+// comma between, as in an envelope.
 type packed struct {
 	bytes []byte // these, and those of other chunks
 	start uint32
-	ends  [chunkSize]uint32 // where each ends
+	ends  [chunkSize]uint32 // where each ends, and its comma is
 }
 
 // add appends the encodings of a chunk to b.
@@ -94,6 +95,7 @@ func (p *packed) add(b []byte, events *[chunkSize]*Event) (_ []byte, err error) 
 			break
 		}
 		p.ends[i] = uint32(len(b))
+		b = append(b, ',')
 	}
 	return b, err
 }
@@ -101,9 +103,9 @@ func (p *packed) add(b []byte, events *[chunkSize]*Event) (_ []byte, err error) 
 func (p *packed) encoding(i int) []byte {
 	start := p.start
 	if i > 0 {
-		start = p.ends[i-1]
+		start = p.ends[i-1] + 1
 	}
-	return p.bytes[start:p.ends[i]:p.ends[i]]
+	return p.bytes[start:p.ends[i]]
 }
 
 // copy fills block with events around the encodings from number i on, which nobody has

@@ -84,6 +84,16 @@ func TestWhatWaitsForLongIsPacked(t *testing.T) {
 		require.Equal(t, events[i].Target, e.Target)
 		require.Equal(t, events[i].Request, e.Request)
 	}
+	// An envelope of packed events is a few pieces, and not two for each event.
+	parcel, err := newParcel(got[:1000], 1000, 0)
+	require.NoError(t, err)
+	assert.Less(t, len(parcel.pieces), 20)
+	assert.Equal(t, parcel.size, len(parcel.bytes()))
+	env := new(Envelope)
+	require.NoError(t, env.UnmarshalJSON(parcel.bytes()))
+	require.Len(t, env.Events, 1000)
+	assert.Equal(t, events[999].ID, env.Events[999].ID)
+
 	assert.NotSame(t, events[0], got[0])
 	assert.Same(t, events[9_999], got[9_999])
 }

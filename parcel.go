@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
+
+	"github.com/registry-notifications/notifications/internal/outbound"
 )
 
 var (
@@ -27,10 +28,8 @@ type parcel struct {
 // maxBytes (zero: no limit) allow, and at least one: an event alone over the limit is
 // the receiver's to judge.
 func newParcel(events []*Event, maxEvents, maxBytes int) (*parcel, error) {
-	most := min(len(events), maxEvents)
-	p := &parcel{size: len(envelopeHead) + len(envelopeTail), pieces: make([][]byte, 1, 2*most+2)}
-	p.pieces[0] = envelopeHead
-	for p.events < most {
+	p := &parcel{size: len(envelopeHead) + len(envelopeTail), pieces: [][]byte{envelopeHead}}
+	for p.events < min(len(events), maxEvents) {
 		e, err := events[p.events].encoded()
 		if err != nil && p.events > 0 {
 			break // those before it go first
@@ -38,22 +37,39 @@ func newParcel(events []*Event, maxEvents, maxBytes int) (*parcel, error) {
 		if err != nil {
 			return nil, fmt.Errorf("notifications: event %q: %w", events[0].ID, err)
 		}
-		if p.events > 0 {
-			if maxBytes > 0 && p.size+1+len(e) > maxBytes {
-				break
-			}
-			p.add(envelopeComma)
+		if p.events > 0 && maxBytes > 0 && p.size+1+len(e) > maxBytes {
+			break
 		}
 		p.add(e)
-		p.events++
 	}
 	p.pieces = append(p.pieces, envelopeTail)
 	return p, nil
 }
 
-func (p *parcel) add(piece []byte) {
-	p.pieces = append(p.pieces, piece)
-	p.size += len(piece)
+func (p *parcel) add(e []byte) {
+	p.events++
+	p.size += len(e)
+	if p.events == 1 {
+		p.pieces = append(p.pieces, e)
+		return
+	}
+	p.size++
+	if last := &p.pieces[len(p.pieces)-1]; follows(*last, e) {
+		*last = (*last)[:len(*last)+1+len(e)]
+		return
+	}
+	p.pieces = append(p.pieces, envelopeComma, e)
+}
+
+// follows says whether e stands in memory right behind piece and a comma, as packed
+// events do.
+func follows(piece, e []byte) bool {
+	n := len(piece)
+	if n+1 >= cap(piece) {
+		return false
+	}
+	behind := piece[:n+2]
+	return behind[n] == ',' && &behind[n+1] == &e[0]
 }
 
 // bytes returns the parcel in one piece.
@@ -81,12 +97,11 @@ func (p *parcel) into(r *http.Request) {
 // a small body that it knows to be in memory together with the header.
 const copied = 64 << 10
 
-// reader returns a new reader of the parcel. A larger one is not put together: the
-// transport copies each piece to its own buffer from where it is.
+// reader returns a new reader of the parcel. A larger one is not put together: each piece
+// is sent from where it is.
 func (p *parcel) reader() io.ReadCloser {
 	if p.size <= copied || len(p.pieces) == 1 {
 		return io.NopCloser(bytes.NewReader(p.bytes()))
 	}
-	pieces := net.Buffers(slices.Clone(p.pieces))
-	return io.NopCloser(&pieces)
+	return &outbound.Pieces{Buffers: slices.Clone(p.pieces)}
 }

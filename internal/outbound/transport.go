@@ -74,7 +74,7 @@ func newTransport(config Config, seams seams) (*http.Transport, error) {
 	}
 	return &http.Transport{
 		Proxy:               proxyFunc(config.Policy, seams.proxy),
-		DialContext:         dialer.DialContext,
+		DialContext:         dial(dialer),
 		TLSClientConfig:     tlsConfig,
 		TLSHandshakeTimeout: config.Timeout,
 		ForceAttemptHTTP2:   true, // a dialer of one's own turns it off otherwise
