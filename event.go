@@ -36,8 +36,9 @@ const (
 
 // Event is one thing that happened in a registry.
 //
-// An Event is immutable from its first Write on: every sink shares it, and its
-// encoded form is made at most once. Use it by pointer. An Event that was
+// An Event is immutable from its first Write on: sinks share it, and its encoded form,
+// which is made once. (A sink that lags far behind gets an Event of its own around that.)
+// Use it by pointer. An Event that was
 // decoded keeps the bytes it came in as its encoding, fields that this package
 // does not know included.
 type Event struct {
