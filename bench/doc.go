@@ -12,8 +12,8 @@
 //
 // # What all have in common
 //
-// Events are pushes of manifests. Of these there are 2,048 different ones, each with
-// strings of its own: id, digest, URL, repository (of 1000), tag, request ID, address,
+// Events are pushes of manifests. Each has an ID of its own; otherwise there are 2,048
+// different ones, each with strings of its own: digest, URL, repository (of 1000), tag, request ID, address,
 // host, user agent and actor. Action, type, method and media type are constants, and the
 // source is that of one node. They are made before the clock starts, and dropped by the
 // writer as they are written. One goroutine writes, one event a Write, as a registry

@@ -39,8 +39,8 @@ type maker struct {
 	unshared bool
 }
 
-// different is how many events differ, unless all do: as many as there are in two of
-// our envelopes. They share their strings with those of which they are the like, as
+// different is how many events differ by more than their ID, unless all do: as many as
+// there are in two of our envelopes. They share their strings with those of which they are the like, as
 // otherwise it is the bench's own memory that the collector is busy with.
 const different = 2 * batch
 
@@ -51,6 +51,7 @@ func (m *maker) content() *content {
 	if m.made < different || m.unshared {
 		*c = m.make()
 	}
+	c.id = m.line.text(idPrefix).hex(m.made, 12).done()
 	m.made++
 	return c
 }
@@ -58,7 +59,6 @@ func (m *maker) content() *content {
 func (m *maker) make() content {
 	n, l := m.made, &m.line
 	c := content{
-		id:     l.text(idPrefix).hex(n, 12).done(),
 		action: notifications.ActionPush, kind: notifications.TypeManifest,
 		mediaType:  imagespec.MediaTypeImageManifest,
 		digest:     m.digest(),
