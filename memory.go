@@ -111,7 +111,7 @@ const packAfter = 2 * maxBlock
 
 // packChunks is how many chunks are packed at once, or more: large pieces of memory
 // waste less of the pages that they are in.
-const packChunks = 4
+const packChunks = 8
 
 // old returns the chunks that the slowest sink has not come to and that are old enough
 // to be packed, each once.
