@@ -154,12 +154,8 @@ func (s *stretch) take(most uint64) stretch {
 // copy copies the events to block, which has room for them.
 func (s stretch) copy(block []*Event) int {
 	block = block[:s.n]
-	for len(block) > 0 {
-		n := s.chunk.copy(block, int(s.from-s.chunk.first))
-		block, s.from = block[n:], s.from+uint64(n)
-		if len(block) > 0 {
-			s.chunk = s.chunk.next
-		}
+	for c, i := s.chunk, int(s.from-s.chunk.first); len(block) > 0; c, i = c.next, 0 {
+		block = block[c.copy(block, i):]
 	}
 	return int(s.n)
 }
