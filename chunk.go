@@ -154,8 +154,13 @@ func (s *stretch) take(most uint64) stretch {
 // copy copies the events to block, which has room for them.
 func (s stretch) copy(block []*Event) int {
 	block = block[:s.n]
-	for c, i := s.chunk, int(s.from-s.chunk.first); len(block) > 0; c, i = c.next, 0 {
-		block = block[c.copy(block, i):]
+	c, i := s.chunk, int(s.from-s.chunk.first)
+	for len(block) > 0 {
+		if i == chunkSize { // not before: the last chunk's next is the log's
+			c, i = c.next, 0
+		}
+		n := c.copy(block, i)
+		block, i = block[n:], i+n
 	}
 	return int(s.n)
 }
