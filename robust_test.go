@@ -327,6 +327,8 @@ func (c *badCursor) Next(ctx context.Context, block []*Event) (int, error) {
 		return len(block) + 1, nil
 	case 3:
 		return 0, nil
+	case 4:
+		return 1, nil // and no event
 	}
 	return c.oneEventCursor.Next(ctx, block)
 }

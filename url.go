@@ -66,8 +66,11 @@ func contentURL(urls URLBuilder, kind string, repo reference.Named, dgst digest.
 		// Our own builder needs no reference, which is made with regular expressions.
 		return b.join(repo.Name(), kind+"s", string(dgst)), nil
 	}
+	if urls == nil {
+		return "", nil
+	}
 	ref, err := reference.WithDigest(repo, dgst)
-	if err != nil || urls == nil {
+	if err != nil {
 		return "", nil
 	}
 	if kind == TypeManifest {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
@@ -148,6 +149,9 @@ func (w *worker) next(ctx context.Context, block []*Event) (n int, err error) {
 	n, err = w.cursor.Next(ctx, block)
 	if n < 0 || n > len(block) || n == 0 && err == nil {
 		return 0, fmt.Errorf("%d events where 1 to %d were asked for: %w", n, len(block), err)
+	}
+	if i := slices.Index(block[:n], nil); i >= 0 {
+		return 0, fmt.Errorf("event %d of %d is nil", i, n)
 	}
 	return n, err
 }
