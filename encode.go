@@ -44,28 +44,35 @@ func appendEvent(dst []byte, e *Event) ([]byte, error) {
 // takes. Nearly every time is UTC and in a year of four digits; the others are left to
 // package time.
 func appendTime(b []byte, t time.Time) ([]byte, error) {
+	const layout = "2006-01-02T15:04:05.000000000"
 	year, month, day := t.Date()
 	if t.Location() != time.UTC || year < 1000 || year > 9999 {
 		return t.AppendText(b)
 	}
 	hour, minute, second := t.Clock()
-	b = strconv.AppendInt(b, int64(year), 10)
-	b = appendTwo(append(b, '-'), int(month))
-	b = appendTwo(append(b, '-'), day)
-	b = appendTwo(append(b, 'T'), hour)
-	b = appendTwo(append(b, ':'), minute)
-	b = appendTwo(append(b, ':'), second)
-	if rest := t.Nanosecond(); rest > 0 {
-		b = append(b, '.')
-		for digit := 100_000_000; rest > 0; digit /= 10 {
-			b = append(b, byte('0'+rest/digit))
-			rest %= digit
+	text := [len(layout)]byte([]byte(layout))
+	putTwo(text[0:], year/100)
+	putTwo(text[2:], year%100)
+	putTwo(text[5:], int(month))
+	putTwo(text[8:], day)
+	putTwo(text[11:], hour)
+	putTwo(text[14:], minute)
+	putTwo(text[17:], second)
+	end := len("2006-01-02T15:04:05")
+	if nano := t.Nanosecond(); nano > 0 {
+		text[20] = byte('0' + nano/100_000_000)
+		putTwo(text[21:], nano/1_000_000%100)
+		putTwo(text[23:], nano/10_000%100)
+		putTwo(text[25:], nano/100%100)
+		putTwo(text[27:], nano%100)
+		for end = len(text); text[end-1] == '0'; end-- {
 		}
 	}
-	return append(b, 'Z'), nil
+	return append(append(b, text[:end]...), 'Z'), nil
 }
 
-func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
+// putTwo writes n as two digits.
+func putTwo(b []byte, n int) { b[0], b[1] = byte('0'+n/10), byte('0'+n%10) }
 
 // Everything below appends a comma behind what it is named for, and the end of an
 // object or list takes the last one away again.
