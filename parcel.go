@@ -28,7 +28,7 @@ type parcel struct {
 // maxBytes (zero: no limit) allow, and at least one: an event alone over the limit is
 // the receiver's to judge.
 func newParcel(events []*Event, maxEvents, maxBytes int) (*parcel, error) {
-	p := &parcel{size: len(envelopeHead) + len(envelopeTail), pieces: [][]byte{envelopeHead}}
+	p := &parcel{size: len(envelopeHead) + len(envelopeTail), pieces: append(make([][]byte, 0, 3), envelopeHead)}
 	for p.events < min(len(events), maxEvents) {
 		e, err := events[p.events].encoded()
 		if err != nil && p.events > 0 {

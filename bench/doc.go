@@ -6,9 +6,9 @@
 //	go run ./bench -short     # a smoke run: small counts, one round, no verdicts
 //	go run ./bench -run 'deliver/'
 //
-// A round measures ours, then the peers, then the ceiling, so that noise hits all
-// alike. What is shown is the median of the rounds. Ratio is ours divided by the
-// peer's: for a rate more is better, for a cost less.
+// A round measures ours, then the ceiling, then the peers, so that noise hits all
+// alike. What is shown is the median of the rounds. Ratio is the median of ours divided
+// by the peer's of the same round: for a rate more is better, for a cost less.
 //
 // # What all have in common
 //

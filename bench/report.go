@@ -36,7 +36,7 @@ func printTable(w io.Writer, results []result, o options) error {
 	}
 	var b strings.Builder
 	align(&b, lines)
-	fmt.Fprintf(&b, "\nMedians of %d rounds; min and max are ours. Ratio is ours / peer.\n", o.rounds)
+	fmt.Fprintf(&b, "\nMedians of %d rounds, also of their ratios; min and max are ours. Ratio is ours / peer.\n", o.rounds)
 	if o.short {
 		fmt.Fprintln(&b, "A smoke run: the numbers mean nothing.")
 	}

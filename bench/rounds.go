@@ -74,15 +74,12 @@ func (e experiment) rounds(n int, s scale, progress io.Writer) ([][]sample, erro
 
 func (r row) result(samples []sample, judge bool) result {
 	ours, least, most := spread(samples, func(s sample) float64 { return s.ours })
-	peer, _, _ := spread(samples, func(s sample) float64 { return s.peer })
-	ceiling, _, _ := spread(samples, func(s sample) float64 { return s.ceiling })
-
 	res := result{Name: r.name, Unit: r.unit, Ours: ours, Min: least, Max: most, PeerName: r.peer}
 	if r.peer != "" {
-		res.Peer, res.Ratio = compare(ours, peer)
+		res.Peer, res.Ratio = compare(samples, func(s sample) float64 { return s.peer })
 	}
-	if ceiling != 0 {
-		res.Ceiling, res.OfCeiling = compare(ours, ceiling)
+	if samples[0].ceiling != 0 {
+		res.Ceiling, res.OfCeiling = compare(samples, func(s sample) float64 { return s.ceiling })
 	}
 	if !judge || len(r.targets) == 0 {
 		return res
@@ -96,10 +93,12 @@ func (r row) result(samples []sample, judge bool) result {
 	return res
 }
 
-// compare returns v, and ours as a part of it where that can be said.
-func compare(ours, v float64) (value, part *float64) {
-	if v != 0 {
-		quotient := ours / v
+// compare returns the median of what ours is compared with, and of ours as a part of it
+// in the same round, where that can be said: a machine's speed changes within minutes.
+func compare(samples []sample, with func(sample) float64) (value, part *float64) {
+	v, least, _ := spread(samples, with)
+	if least != 0 {
+		quotient, _, _ := spread(samples, func(s sample) float64 { return s.ours / with(s) })
 		part = &quotient
 	}
 	return &v, part

@@ -50,23 +50,25 @@ func inTurn(ours, peer, ceiling measure) func(scale) ([]sample, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ours: %w", err)
 		}
+		samples := make([]sample, len(mine))
+		for i, v := range mine {
+			samples[i].ours = v
+		}
+		if ceiling != nil {
+			best, err := ceiling(s)
+			if err != nil {
+				return nil, fmt.Errorf("ceiling: %w", err)
+			}
+			for i, v := range best {
+				samples[i].ceiling = v
+			}
+		}
 		theirs, err := peer(s)
 		if err != nil {
 			return nil, fmt.Errorf("peer: %w", err)
 		}
-		samples := make([]sample, len(mine))
-		for i := range mine {
-			samples[i] = sample{ours: mine[i], peer: theirs[i]}
-		}
-		if ceiling == nil {
-			return samples, nil
-		}
-		best, err := ceiling(s)
-		if err != nil {
-			return nil, fmt.Errorf("ceiling: %w", err)
-		}
-		for i := range best {
-			samples[i].ceiling = best[i]
+		for i := range samples {
+			samples[i].peer = theirs[i]
 		}
 		return samples, nil
 	}
