@@ -161,7 +161,7 @@ func (b *Bridge) manifest(ctx context.Context, action string, repo reference.Nam
 	t.Digest, t.Tag = dgst, tag
 	b.complete(ctx, e, func() error { return b.describe(t, m) })
 	b.complete(ctx, e, func() (err error) {
-		t.URL, err = contentURL(urls, TypeManifest, repo, dgst)
+		t.URL, err = contentURL(urls, TypeManifest, repo, t.Repository, dgst)
 		return err
 	})
 	return b.write(ctx, e)
@@ -189,7 +189,7 @@ func (b *Bridge) blob(ctx context.Context, action string, repo reference.Named, 
 		t.FromRepository = from.Name()
 	}
 	b.complete(ctx, e, func() (err error) {
-		t.URL, err = contentURL(urls, TypeBlob, repo, desc.Digest)
+		t.URL, err = contentURL(urls, TypeBlob, repo, t.Repository, desc.Digest)
 		return err
 	})
 	return b.write(ctx, e)

@@ -113,9 +113,7 @@ func (p *packed) encoding(i int) []byte {
 func (p *packed) copy(block []*Event, i int) int {
 	events := make([]Event, min(len(block), chunkSize-i))
 	for j := range events {
-		e := &events[j]
-		e.encoding, e.packed, e.unread = p.encoding(i+j), true, true
-		block[j] = e
+		block[j] = events[j].keptAs(p.encoding(i + j))
 	}
 	return len(events)
 }

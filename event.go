@@ -138,23 +138,20 @@ type SourceRecord struct {
 // NewEvent returns an event of this moment with a fresh ID. The caller fills in
 // the rest before the first Write.
 func NewEvent(action string) *Event {
-	return &Event{ID: newID(), Timestamp: time.Now().UTC().Round(0), Action: action}
+	now := time.Now().UTC().Round(0)
+	return &Event{ID: newID(now), Timestamp: now, Action: action}
 }
 
-// newID returns a UUIDv7.
-func newID() string { return uuid.Must(uuid.NewV7FromReader(random{})).String() }
-
-// random reads from the runtime's generator (ChaCha8, seeded by the system), which
-// needs no system call for each ID, and never fails.
-type random struct{}
-
-func (random) Read(p []byte) (int, error) {
-	for i := 0; i < len(p); i += 8 {
-		var eight [8]byte
-		binary.LittleEndian.PutUint64(eight[:], rand.Uint64())
-		copy(p[i:], eight[:])
-	}
-	return len(p), nil
+// newID returns a UUIDv7 of a moment: milliseconds, the part of the next one in twelve
+// bits, and chance (RFC 9562, 5.7 and 6.2, method 3). That is from the runtime's generator
+// (ChaCha8, seeded by the system), which needs no system call for each ID.
+func newID(now time.Time) string {
+	nano := uint64(now.UnixNano())
+	milli, part := nano/1e6, nano%1e6<<12/1e6
+	var id uuid.UUID
+	binary.BigEndian.PutUint64(id[:8], milli<<16|7<<12|part)
+	binary.BigEndian.PutUint64(id[8:], 0b10<<62|rand.Uint64()>>2)
+	return id.String()
 }
 
 // encoded returns the event's JSON, which is made by the first call and shared
@@ -197,6 +194,12 @@ func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 		return append(dst, e.encoding...), nil
 	}
 	return appendEvent(dst, e)
+}
+
+// keptAs makes an empty event the one that a log has kept as its encoding.
+func (e *Event) keptAs(encoding []byte) *Event {
+	e.encoding, e.packed, e.unread = encoding, true, true
+	return e
 }
 
 // read fills in the fields of an event that a log has kept as its encoding. Until then

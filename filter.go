@@ -213,9 +213,9 @@ func (s *filterSink) Close(ctx context.Context) error {
 	return s.door.close(ctx, s.sink.Close)
 }
 
-func (s *filterSink) drain() {
+func (s *filterSink) drain(restIsKept bool) {
 	if d, ok := s.sink.(drainer); ok {
-		d.drain()
+		d.drain(restIsKept)
 	}
 }
 

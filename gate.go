@@ -38,8 +38,8 @@ type State struct {
 }
 
 // errHopeless is returned at the end, when no more is coming, for what waits for an
-// operator.
-var errHopeless = errors.New("notifications: endpoint is stopped, and nobody will resume it any more")
+// operator, or at all.
+var errHopeless = errors.New("notifications: endpoint waits, and no more time is left for that")
 
 // gate is what all attempts on one receiver have to pass: it is open, or shut
 // until a time, or shut until an operator opens it.
@@ -51,7 +51,8 @@ type gate struct {
 	failures int // in a row
 	inside   int // attempts under way
 	retry    backoff
-	draining bool
+	draining bool // nobody resumes it any more
+	hasty    bool // nor does anybody wait
 	faults   episode
 	loud     bool          // in this row, it was said that somebody has to mend something
 	changed  chan struct{} // closed when somebody may look again; nil if nobody waits
@@ -92,6 +93,9 @@ func (g *gate) look() (wait time.Duration, changed <-chan struct{}, err error) {
 	case g.state.Phase == Stopped && g.draining:
 		return 0, nil, errHopeless
 	case wait > 0 || g.state.Phase == Stopped || g.failures >= g.config.Threshold && g.inside > 0:
+		if g.hasty {
+			return 0, nil, errHopeless
+		}
 		if g.changed == nil {
 			g.changed = make(chan struct{})
 		}
@@ -252,11 +256,12 @@ func (g *gate) set(s State) {
 	g.broadcast()
 }
 
-// drain is for the end: nobody resumes what is stopped any more.
-func (g *gate) drain() {
+// drain is for the end: nobody resumes what is stopped any more, and if the rest is
+// kept for another time, nobody waits.
+func (g *gate) drain(restIsKept bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.draining = true
+	g.draining, g.hasty = true, restIsKept
 	g.broadcast()
 }
 

@@ -22,6 +22,10 @@ type Log interface {
 	// longer calls Next on it, and closes it next.
 	Forget(name string) error
 
+	// Durable says whether what is pending outlives the Hub. Then the Hub's Close
+	// finishes what is in flight and leaves the rest for the next start.
+	Durable() bool
+
 	// Close stops intake. Each Next then returns what the log wants delivered before
 	// it ends (a log in memory: everything; a durable one, which can go on at the next
 	// start: nothing more) and after that io.EOF.
@@ -53,4 +57,17 @@ type Lag struct {
 	Accepted uint64 // events that this cursor was given, ever
 	Pending  uint64 // of these, how many it is not past
 	Rejected uint64 // events that were kept from it, and so not accepted
+
+	// Dropped counts, by reason, what was dropped for another one than DroppedOverflow.
+	Dropped map[string]uint64
+}
+
+// EncodedCursor is a Cursor of a log that keeps events as their JSON. The Hub then calls
+// NextEncoded and never Next, so that what is only sent on is not decoded first.
+type EncodedCursor interface {
+	Cursor
+
+	// NextEncoded is Next for the bytes that Event.AppendJSON made. Nobody changes them
+	// afterwards.
+	NextEncoded(ctx context.Context, block [][]byte) (n int, err error)
 }

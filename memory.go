@@ -173,6 +173,8 @@ func (l *memoryLog) cursor(name string, limits limits) *memoryCursor {
 
 func (l *memoryLog) Forget(string) error { return nil }
 
+func (l *memoryLog) Durable() bool { return false }
+
 func (l *memoryLog) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

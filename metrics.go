@@ -11,6 +11,9 @@ const (
 	DroppedClosed     = "closed"      // a hub in memory was closed before they were delivered
 	DroppedRemoved    = "removed"     // the sink was taken out of the hub
 	DroppedSinkClosed = "sink closed" // the sink said that it is closed and left the hub
+	DroppedDamaged    = "damaged"     // the disk did not give back what was written
+	DroppedExpired    = "expired"     // they were older than the log keeps them
+	DroppedSkipped    = "skipped"     // an operator moved the sink's cursor on
 )
 
 // Metrics says what became of the events that one sink was given. At every moment
@@ -42,7 +45,7 @@ type account struct {
 	accepted uint64 // not counting those of feeds
 	kept     uint64 // pending in a log that outlives its feed
 	settled  outcome
-	dropped  map[string]uint64
+	dropped  reasons
 	rejected uint64
 
 	// What httpSink saw.
@@ -65,7 +68,8 @@ func (a *account) open(c Cursor) *feed {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	lag := c.Lag()
-	f := &feed{account: a, cursor: c, before: Lag{Accepted: lag.Accepted - lag.Pending, Rejected: lag.Rejected}}
+	f := &feed{account: a, cursor: c, before: Lag{Rejected: lag.Rejected, Dropped: maps.Clone(lag.Dropped)}}
+	f.before.Accepted = lag.Accepted - lag.Pending
 	if a.feeds == nil {
 		a.feeds = make(map[*feed]struct{})
 	}
@@ -100,13 +104,16 @@ func (f *feed) end(reason string) (lost uint64) {
 	_ = f.cursor.Close() // what Lag says now is all that matters
 	lag, dropped := f.lag()
 	lost = dropped - overflow
+	for why, n := range lag.Dropped {
+		a.dropped.add(why, n)
+	}
 
 	// From here on these are the account's own.
 	delete(a.feeds, f)
 	a.accepted += lag.Accepted
 	a.rejected += lag.Rejected
-	a.drop(DroppedOverflow, overflow)
-	a.drop(reason, lost)
+	a.dropped.add(DroppedOverflow, overflow)
+	a.dropped.add(reason, lost)
 	a.kept += lag.Pending
 	return lost
 }
@@ -117,22 +124,34 @@ func (f *feed) hasEnded() bool {
 	return f.ended
 }
 
-// lag returns the counts of this life, and how many events the log has dropped.
+// lag returns the counts of this life, and how many events the log has dropped for
+// another reason than it says.
 func (f *feed) lag() (lag Lag, dropped uint64) {
 	lag = f.cursor.Lag()
 	lag.Accepted -= f.before.Accepted
 	lag.Rejected -= f.before.Rejected
-	return lag, lag.Accepted - lag.Pending - f.settled
+	dropped = lag.Accepted - lag.Pending - f.settled
+	lag.Dropped = maps.Clone(lag.Dropped)
+	for why, n := range f.before.Dropped {
+		lag.Dropped[why] -= n
+	}
+	for _, n := range lag.Dropped {
+		dropped -= n
+	}
+	return lag, dropped
 }
 
-func (a *account) drop(reason string, n uint64) {
+// reasons counts events by the reason why they were dropped.
+type reasons map[string]uint64
+
+func (r *reasons) add(reason string, n uint64) {
 	if n == 0 {
 		return
 	}
-	if a.dropped == nil {
-		a.dropped = make(map[string]uint64)
+	if *r == nil {
+		*r = make(reasons)
 	}
-	a.dropped[reason] += n
+	(*r)[reason] += n
 }
 
 // direct counts events that came by no hub and were settled while their writer
@@ -188,11 +207,10 @@ func (a *account) locked() Metrics {
 		m.Accepted += lag.Accepted
 		m.Pending += lag.Pending
 		m.Rejected += lag.Rejected
-		if dropped > 0 {
-			if m.Dropped == nil {
-				m.Dropped = make(map[string]uint64)
-			}
-			m.Dropped[DroppedOverflow] += dropped
+		all := (*reasons)(&m.Dropped)
+		all.add(DroppedOverflow, dropped)
+		for why, n := range lag.Dropped {
+			all.add(why, n)
 		}
 	}
 	return m

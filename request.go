@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 type (
@@ -36,7 +37,7 @@ func ContextWithActor(ctx context.Context, actor ActorRecord) context.Context {
 // request gets a fresh ID, and its context carries it for a bridge.
 func RecordRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(ContextWithRequest(r.Context(), newID(), r)))
+		next.ServeHTTP(w, r.WithContext(ContextWithRequest(r.Context(), newID(time.Now()), r)))
 	})
 }
 

@@ -413,7 +413,7 @@ func (s *retryingSink) Close(ctx context.Context) error {
 	})
 }
 
-func (s *retryingSink) drain() { s.gate.drain() }
+func (s *retryingSink) drain(restIsKept bool) { s.gate.drain(restIsKept) }
 
 func (s *retryingSink) maxEvents() int { return blockSize(s.sink) }
 

@@ -153,6 +153,8 @@ func (l *oneEventLog) Cursor(string) (Cursor, error) {
 	return oneEventCursor{l}, nil
 }
 func (l *oneEventLog) Forget(string) error { return nil }
+
+func (l *oneEventLog) Durable() bool { return false }
 func (l *oneEventLog) Close() error        { close(l.closed); return nil }
 
 type oneEventCursor struct{ *oneEventLog }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 // NewSource returns the record of this registry node: the machine's host name with
@@ -18,5 +19,5 @@ func NewSource(listenAddr string) (SourceRecord, error) {
 	if err != nil {
 		return SourceRecord{}, fmt.Errorf("notifications: source: %w", err)
 	}
-	return SourceRecord{Addr: net.JoinHostPort(host, port), InstanceID: newID()}, nil
+	return SourceRecord{Addr: net.JoinHostPort(host, port), InstanceID: newID(time.Now())}, nil
 }

@@ -60,11 +60,11 @@ func (b urlBuilder) join(repository, kind, version string) string {
 }
 
 // contentURL returns the URL of a manifest or blob by digest, or "" where nobody knows
-// the host or the digest is none.
-func contentURL(urls URLBuilder, kind string, repo reference.Named, dgst digest.Digest) (string, error) {
+// the host or the digest is none. The name is that of repo, which has to put it together.
+func contentURL(urls URLBuilder, kind string, repo reference.Named, name string, dgst digest.Digest) (string, error) {
 	if b, ok := urls.(urlBuilder); ok && dgst != "" {
 		// Our own builder needs no reference, which is made with regular expressions.
-		return b.join(repo.Name(), kind+"s", string(dgst)), nil
+		return b.join(name, kind+"s", string(dgst)), nil
 	}
 	if urls == nil {
 		return "", nil

@@ -23,6 +23,8 @@ type worker struct {
 	log    *logrus.Entry
 
 	ctx    context.Context // ends when the worker has to stop
+	stay   context.Context // ends when it has no reason to wait for anything any more
+	leave  context.CancelFunc
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -31,6 +33,7 @@ type worker struct {
 
 	// These belong to run.
 	buf     []*Event
+	encoded [][]byte // for a log that keeps encodings
 	block   []*Event // what is being delivered: the front of buf
 	size    int      // how many events to read at once
 	skipped int      // filtered events behind parked ones, settled when the block is
@@ -46,6 +49,7 @@ func newWorker(h *Hub, name string, sink Sink, cursor Cursor) *worker {
 		ctx: ctx, cancel: cancel, done: make(chan struct{}),
 		retry: h.config.backoff(),
 	}
+	w.stay, w.leave = context.WithCancel(ctx)
 	a := new(account)
 	// An endpoint keeps its account itself, and behind a hub needs no queue. The types
 	// are asked for and not a method, which a decorator would inherit.
@@ -83,11 +87,11 @@ func forget(sink Sink, events []*Event) {
 }
 
 func (w *worker) step() (more bool) {
-	if w.ctx.Err() != nil {
+	if w.stay.Err() != nil {
 		return false // whether or not the sink listens to its context
 	}
 	if len(w.block) == 0 {
-		return w.read(w.ctx)
+		return w.read(w.stay)
 	}
 	out, err := w.attempt(w.block)
 	if n := out.settled(); n > 0 {
@@ -146,7 +150,11 @@ func (w *worker) next(ctx context.Context, block []*Event) (n int, err error) {
 			n, err = 0, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	n, err = w.cursor.Next(ctx, block)
+	if c, ok := w.cursor.(EncodedCursor); ok {
+		n, err = w.nextEncoded(ctx, c, block)
+	} else {
+		n, err = w.cursor.Next(ctx, block)
+	}
 	if n < 0 || n > len(block) || n == 0 && err == nil {
 		return 0, fmt.Errorf("%d events where 1 to %d were asked for: %w", n, len(block), err)
 	}
@@ -156,10 +164,29 @@ func (w *worker) next(ctx context.Context, block []*Event) (n int, err error) {
 	return n, err
 }
 
+// nextEncoded makes events of what a log has kept as their encodings.
+func (w *worker) nextEncoded(ctx context.Context, c EncodedCursor, block []*Event) (int, error) {
+	if len(w.encoded) < len(block) {
+		w.encoded = make([][]byte, len(block))
+	}
+	n, err := c.NextEncoded(ctx, w.encoded[:len(block)])
+	if n <= 0 || n > len(block) {
+		return n, err
+	}
+	events := make([]Event, n)
+	for i, encoding := range w.encoded[:n] {
+		if block[i] = nil; len(encoding) > 0 {
+			block[i] = events[i].keptAs(encoding)
+		}
+	}
+	clear(w.encoded[:n])
+	return n, err
+}
+
 // readBehind waits for events behind those that are parked, or until it is time to
 // try these again. A block that is full of parked events grows no more.
 func (w *worker) readBehind(parked *parkedError) (more bool) {
-	ctx, cancel := context.WithDeadline(w.ctx, parked.until)
+	ctx, cancel := context.WithDeadline(w.stay, parked.until)
 	defer cancel()
 	if parked.events >= maxBlock {
 		<-ctx.Done()
@@ -202,14 +229,14 @@ func (w *worker) attempt(block []*Event) (out outcome, err error) {
 // try again, or returns false because there is nothing to come any more.
 func (w *worker) fault(err error) (more bool) {
 	switch {
-	case w.ctx.Err() != nil:
+	case w.stay.Err() != nil:
 		return false
 	case errors.Is(err, ErrSinkClosed):
 		w.hub.leave(w)
 		return false
 	}
 	w.faults.failed(w.log, err, "notifications: sink fails; its events wait")
-	return sleep(w.ctx, w.retry.next()) == nil
+	return sleep(w.stay, w.retry.next()) == nil
 }
 
 // stopBy cancels what the worker is doing and waits for it until ctx ends.
@@ -219,14 +246,18 @@ func (w *worker) stopBy(ctx context.Context) bool {
 }
 
 // drainer is a sink that can be told that no more is coming: what waits for an
-// operator then waits in vain.
-type drainer interface{ drain() }
+// operator then waits in vain. If the rest is kept, nothing is worth waiting for.
+type drainer interface{ drain(restIsKept bool) }
 
-// close lets the worker come to the end of its log until ctx ends, stops it, and
-// closes the sink.
+// close lets the worker come to the end of its log until ctx ends, or of what is in
+// flight if the log keeps the rest; then it stops it and closes the sink.
 func (w *worker) close(ctx context.Context) error {
+	durable := w.hub.log.Durable()
+	if durable {
+		w.leave()
+	}
 	if d, ok := w.to.(drainer); ok {
-		d.drain()
+		d.drain(durable)
 	}
 	waitFor(ctx, w.done)
 	w.stopBy(ctx)
