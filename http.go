@@ -116,7 +116,7 @@ type httpSink struct {
 	signer    *signature.Signer // nil: requests are not signed
 	account   *account          // told of each attempt; may be nil
 	blank     *http.Request     // what all requests have in common; holds secrets
-	timeout   error             // the cause of an attempt's end when its time is over
+	watchdog  *watchdog
 	door      *intake
 }
 
@@ -153,9 +153,10 @@ func newHTTPSink(rawURL string, config HTTPConfig, account *account) (*httpSink,
 	}
 	return &httpSink{
 		target: target, config: &config, transport: transport, signer: signer, account: account,
-		blank:   newBlank(target, config.MediaType),
-		timeout: fmt.Errorf("timeout after %v: %w", config.Timeout, context.DeadlineExceeded),
-		door:    newIntake(),
+		blank: newBlank(target, config.MediaType),
+		watchdog: newWatchdog(config.Timeout,
+			fmt.Errorf("timeout after %v: %w", config.Timeout, context.DeadlineExceeded), transport.CloseIdleConnections),
+		door: newIntake(),
 	}, nil
 }
 
@@ -261,9 +262,9 @@ func (s *httpSink) deliver(ctx context.Context, events []*Event) (out outcome, e
 // post makes one attempt. It uses the transport and no client: what a client adds,
 // following redirects, is not wanted here.
 func (s *httpSink) post(ctx context.Context, events []*Event, p *parcel) error {
-	attempt, cancel := context.WithTimeoutCause(ctx, s.config.Timeout, s.timeout)
-	defer cancel()
-	r := s.blank.WithContext(attempt)
+	timed, attempt := s.watchdog.begin(ctx)
+	defer attempt.end()
+	r := s.blank.WithContext(timed)
 	if err := s.sign(r, events, p); err != nil {
 		return err
 	}
@@ -347,6 +348,7 @@ func (s *httpSink) attempted(status int) {
 
 func (s *httpSink) Close(ctx context.Context) error {
 	return s.door.close(ctx, func(context.Context) error {
+		s.watchdog.stop()
 		s.transport.CloseIdleConnections()
 		return nil
 	})

@@ -40,6 +40,15 @@ type Deliverer interface {
 	Deliver(ctx context.Context, events ...*Event) (settled int, err error)
 }
 
+// EncodedDeliverer is a Sink that needs no more of an event than its JSON, as one that
+// passes it on. A hub prefers DeliverEncoded to Deliver, and then decodes nothing that its
+// log keeps as JSON.
+type EncodedDeliverer interface {
+	// DeliverEncoded is Deliver for what Event.AppendJSON returns. The bytes are shared:
+	// nobody changes them, and whoever wants to keep them copies them.
+	DeliverEncoded(ctx context.Context, events ...[]byte) (settled int, err error)
+}
+
 // outcome says how the settled events at the front of a block were settled.
 type outcome struct {
 	delivered    int
@@ -68,20 +77,43 @@ func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
 	if s, ok := sink.(deliverer); ok {
 		return s.deliver(ctx, events)
 	}
-	events = detachedAll(events)
 	switch s := sink.(type) {
-	case Deliverer:
-		n, err := s.Deliver(ctx, events...)
-		if n < 0 || n > len(events) {
-			return outcome{}, errors.Join(fmt.Errorf("%w: %d of %d", errBadSettled, n, len(events)), err)
+	case EncodedDeliverer:
+		encoded, err := encodedAll(events)
+		if err != nil {
+			return outcome{}, err
 		}
-		return outcome{delivered: n}, err
+		return settledOf(len(events))(s.DeliverEncoded(ctx, encoded...))
+	case Deliverer:
+		return settledOf(len(events))(s.Deliver(ctx, detachedAll(events)...))
 	default:
-		if err := sink.Write(ctx, events...); err != nil {
+		if err := sink.Write(ctx, detachedAll(events)...); err != nil {
 			return outcome{}, err
 		}
 		return outcome{delivered: len(events)}, nil
 	}
+}
+
+// settledOf makes an outcome of what somebody else's sink says of a block.
+func settledOf(block int) func(settled int, err error) (outcome, error) {
+	return func(n int, err error) (outcome, error) {
+		if n < 0 || n > block {
+			return outcome{}, errors.Join(fmt.Errorf("%w: %d of %d", errBadSettled, n, block), err)
+		}
+		return outcome{delivered: n}, err
+	}
+}
+
+func encodedAll(events []*Event) ([][]byte, error) {
+	encoded := make([][]byte, len(events))
+	for i, e := range events {
+		b, err := e.encoded()
+		if err != nil {
+			return nil, err
+		}
+		encoded[i] = b
+	}
+	return encoded, nil
 }
 
 // detachedAll is detached for a block. The slice is the caller's, and stays as it is.

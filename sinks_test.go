@@ -155,7 +155,7 @@ func (l *oneEventLog) Cursor(string) (Cursor, error) {
 func (l *oneEventLog) Forget(string) error { return nil }
 
 func (l *oneEventLog) Durable() bool { return false }
-func (l *oneEventLog) Close() error        { close(l.closed); return nil }
+func (l *oneEventLog) Close() error  { close(l.closed); return nil }
 
 type oneEventCursor struct{ *oneEventLog }
 

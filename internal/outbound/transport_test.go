@@ -154,7 +154,6 @@ func TestTransportDefaults(t *testing.T) {
 	tr, err := NewTransport(Config{})
 	require.NoError(t, err)
 	assert.Equal(t, 15*time.Second, tr.TLSHandshakeTimeout)
-	assert.Equal(t, 90*time.Second, tr.IdleConnTimeout)
 	assert.Equal(t, 16, tr.MaxIdleConnsPerHost)
 	assert.EqualValues(t, 64<<10, tr.MaxResponseHeaderBytes)
 	assert.True(t, tr.ForceAttemptHTTP2)
