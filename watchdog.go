@@ -23,7 +23,7 @@ type watchdog struct {
 	attempts map[*attempt]struct{}
 	used     time.Time // when the last attempt ended
 	timer    *time.Timer
-	set      bool
+	next     time.Time // when it goes off; zero if it is not set
 	stopped  bool
 }
 
@@ -40,12 +40,13 @@ func newWatchdog(timeout time.Duration, cause error, idle func()) *watchdog {
 
 // begin returns a context that ends with ctx or after the time-out. The caller calls end.
 func (w *watchdog) begin(ctx context.Context) (context.Context, *attempt) {
-	a := &attempt{watchdog: w, due: time.Now().Add(w.timeout)}
+	now := time.Now()
+	a := &attempt{watchdog: w, due: now.Add(w.timeout)}
 	ctx, a.cancel = context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.attempts[a] = struct{}{}
-	w.look(min(w.timeout, idleTimeout))
+	w.look(now, a.due)
 	return ctx, a
 }
 
@@ -56,28 +57,28 @@ func (a *attempt) end() {
 	defer w.mu.Unlock()
 	delete(w.attempts, a)
 	w.used = time.Now()
-	w.look(idleTimeout)
+	w.look(w.used, w.used.Add(idleTimeout))
 }
 
-// look has the watchdog look after a while, unless it will do so anyway. The caller holds
-// the lock.
-func (w *watchdog) look(after time.Duration) {
+// look has the watchdog look at a time, unless it will do so before. The caller holds the
+// lock.
+func (w *watchdog) look(now, at time.Time) {
 	switch {
-	case w.set || w.stopped:
+	case w.stopped, !w.next.IsZero() && !w.next.After(at):
 		return
 	case w.timer == nil:
-		w.timer = time.AfterFunc(after, w.wake)
+		w.timer = time.AfterFunc(at.Sub(now), w.wake)
 	default:
-		w.timer.Reset(after)
+		w.timer.Reset(at.Sub(now))
 	}
-	w.set = true
+	w.next = at
 }
 
 // wake ends what is due.
 func (w *watchdog) wake() {
 	now := time.Now()
 	w.mu.Lock()
-	w.set = false
+	w.next = time.Time{}
 	var next time.Time
 	for a := range w.attempts {
 		if !a.due.After(now) {
@@ -92,7 +93,7 @@ func (w *watchdog) wake() {
 		next = w.used.Add(idleTimeout)
 	}
 	if !next.IsZero() {
-		w.look(next.Sub(now))
+		w.look(now, next)
 	}
 	w.mu.Unlock()
 	if unused {

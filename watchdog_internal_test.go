@@ -39,6 +39,14 @@ func TestWatchdog(t *testing.T) {
 		a.end()
 		b.end()
 
+		// A timer that is set for what is not used does not keep an attempt waiting.
+		time.Sleep(20 * time.Second)
+		late, c := w.begin(t.Context())
+		begun := time.Now()
+		<-late.Done()
+		assert.Equal(t, 15*time.Second, time.Since(begun))
+		c.end()
+
 		// What is not used for so long is closed, once.
 		time.Sleep(idleTimeout - time.Second)
 		synctest.Wait()
