@@ -23,8 +23,9 @@
 //	distribution ─ Listen ─┐
 //	  Repository           │   Broadcaster (memory)     ┌─ Endpoint  filter → retry → http ──► webhook
 //	                       ├─►    or                  ──┼─ Endpoint  …
-//	your own registry ─────┘   your own Log (NewHub)    └─ your own Sink
-//	  Bridge
+//	your own registry ─────┘   journal.Journal (disk)   └─ your own Sink
+//	  Bridge                      or
+//	                           your own Log (NewHub)
 //
 // A source makes an [Event] of something that happened. A hub holds events and hands
 // them to every sink. A [Sink] takes a block of events. A hub is a sink too, so a
@@ -32,7 +33,8 @@
 //
 // Every hub is a log with a cursor for each sink: for each sink a worker takes the
 // next block from its cursor, delivers it, and moves the cursor. [Broadcaster] has
-// its [Log] in memory, and whoever writes another Log gets a hub from [NewHub].
+// its [Log] in memory, package journal on disk, and whoever writes another Log gets a hub
+// from [NewHub].
 //
 // # What is guaranteed
 //
@@ -40,7 +42,8 @@
 // retries included. A retry is the same block again.
 //
 // Loss. An event that a hub has accepted (Write returned nil) is delivered at least
-// once, as long as that hub's log lives: for a Broadcaster, the process. What does
+// once, as long as that hub's log lives: for a Broadcaster, the process; for a Journal,
+// the disk. What does
 // get lost, at Close or when a sink is removed, is counted by reason. For every sink,
 // at every moment, [Metrics] adds up: accepted = delivered + pending + filtered +
 // dead-lettered + dropped. Receivers that must not act twice deduplicate on
@@ -76,6 +79,9 @@
 //
 // Package signature signs and verifies webhooks by the Standard Webhooks scheme:
 // EndpointConfig.SigningKeys, and for receivers a Verifier.
+//
+// Package journal is a hub on disk, which survives kill -9 and takes the place of a
+// Broadcaster in one line.
 //
 // Package sinktest has a fake sink for tests, and the conformance suites for sinks
 // and hubs of one's own. Module middleware is the plug-in for a stock distribution

@@ -67,7 +67,7 @@ type Lag struct {
 type EncodedCursor interface {
 	Cursor
 
-	// NextEncoded is Next for the bytes that Event.AppendJSON made. Nobody changes them
-	// afterwards.
-	NextEncoded(ctx context.Context, block [][]byte) (n int, err error)
+	// NextEncoded is Next for the bytes that Event.AppendJSON made. With reuse nobody
+	// needs those any more that it has returned before; otherwise they stay as they are.
+	NextEncoded(ctx context.Context, block [][]byte, reuse bool) (n int, err error)
 }

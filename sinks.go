@@ -44,8 +44,9 @@ type Deliverer interface {
 // passes it on. A hub prefers DeliverEncoded to Deliver, and then decodes nothing that its
 // log keeps as JSON.
 type EncodedDeliverer interface {
-	// DeliverEncoded is Deliver for what Event.AppendJSON returns. The bytes are shared:
-	// nobody changes them, and whoever wants to keep them copies them.
+	// DeliverEncoded is Deliver for what Event.AppendJSON returns. The bytes are shared
+	// with others, and the sink's until it has settled the event: whoever wants to keep
+	// them copies them.
 	DeliverEncoded(ctx context.Context, events ...[]byte) (settled int, err error)
 }
 

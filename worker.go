@@ -34,6 +34,7 @@ type worker struct {
 	// These belong to run.
 	buf     []*Event
 	encoded [][]byte // for a log that keeps encodings
+	shells  []Event  // around these, for a sink that sees no more of them
 	block   []*Event // what is being delivered: the front of buf
 	size    int      // how many events to read at once
 	skipped int      // filtered events behind parked ones, settled when the block is
@@ -169,15 +170,22 @@ func (w *worker) nextEncoded(ctx context.Context, c EncodedCursor, block []*Even
 	if len(w.encoded) < len(block) {
 		w.encoded = make([][]byte, len(block))
 	}
-	n, err := c.NextEncoded(ctx, w.encoded[:len(block)])
+	_, bare := w.to.(EncodedDeliverer)
+	reuse := bare && len(w.block) == 0
+	n, err := c.NextEncoded(ctx, w.encoded[:len(block)], reuse)
 	if n <= 0 || n > len(block) {
 		return n, err
 	}
-	events := make([]Event, n)
+	if !reuse || len(w.shells) < n {
+		w.shells = make([]Event, n)
+	}
 	for i, encoding := range w.encoded[:n] {
 		if block[i] = nil; len(encoding) > 0 {
-			block[i] = events[i].keptAs(encoding)
+			block[i] = w.shells[i].keptAs(encoding)
 		}
+	}
+	if !bare {
+		w.shells = nil
 	}
 	clear(w.encoded[:n])
 	return n, err

@@ -13,17 +13,22 @@ var errTooLong = errors.New("was not done after a minute")
 
 // demonstrate runs a client against a registry and compares what the webhooks get
 // with what they should.
-func demonstrate(ctx context.Context, out *printer, healthy, recovering *webhook) (err error) {
+func demonstrate(ctx context.Context, out *printer, h hub, healthy, recovering *webhook) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errTooLong)
 	defer cancel()
-	r, err := startRegistry("127.0.0.1:0", healthy, recovering)
+	r, err := startRegistry("127.0.0.1:0", h)
 	if err != nil {
 		return err
 	}
 	defer ends(&err, r.close)
+	// As below, only for the looks of it.
+	waitUntil(ctx, 5*time.Second, func() bool { return len(healthy.received()) >= healthy.left })
+	if healthy.left > 0 {
+		out.print("")
+	}
 	out.print(
 		"A registry at "+r.host+" tells two webhooks.",
-		fmt.Sprintf("One is healthy. The other refuses for %v, and then has to catch up.", refuses),
+		fmt.Sprintf("One is healthy. The other refuses for %v, and then has to catch up.", recovering.refuses),
 	)
 
 	client, err := scenario.New(r.host)
@@ -31,7 +36,7 @@ func demonstrate(ctx context.Context, out *printer, healthy, recovering *webhook
 		return err
 	}
 	defer client.Close()
-	c := &comparison{webhooks: []*webhook{healthy, recovering}}
+	c := &comparison{instance: r.instance, webhooks: []*webhook{healthy, recovering}}
 	for _, step := range client.Image() {
 		out.print("", step.Name)
 		if err := step.Do(ctx); err != nil {
@@ -39,14 +44,14 @@ func demonstrate(ctx context.Context, out *printer, healthy, recovering *webhook
 		}
 		c.want = append(c.want, step.Want...)
 		// Only for the looks of it: so the events stand below their step.
-		waitUntil(ctx, 5*time.Second, func() bool { return len(healthy.received()) >= len(c.want) })
+		waitUntil(ctx, 5*time.Second, func() bool { return len(healthy.received()) >= healthy.left+len(c.want) })
 	}
 
 	// A webhook has an event a little before the registry knows that it has.
 	var metrics []endpointMetrics
 	all := waitUntil(ctx, 20*time.Second, func() bool {
 		metrics, err = readMetrics(healthy.name, recovering.name)
-		return err != nil || metrics[0].settled(len(c.want)) && metrics[1].settled(len(c.want))
+		return err != nil || metrics[0].settled(healthy.left+len(c.want)) && metrics[1].settled(recovering.left+len(c.want))
 	})
 	if err != nil {
 		return err
@@ -61,6 +66,9 @@ func demonstrate(ctx context.Context, out *printer, healthy, recovering *webhook
 		return errors.Join(errors.New("the metrics do not agree with what was expected"), context.Cause(ctx))
 	}
 	out.print("", fmt.Sprintf("All %d events came to both, in the same order.", len(c.want)))
+	if healthy.left+recovering.left > 0 {
+		out.print(fmt.Sprintf("So did what an earlier run had left: %d to healthy, %d to recovering.", healthy.left, recovering.left))
+	}
 	return nil
 }
 

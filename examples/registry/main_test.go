@@ -22,7 +22,14 @@ import (
 	"github.com/registry-notifications/notifications/examples/internal/scenario"
 )
 
+// asProgram has the test binary be the program, for tests that need another process.
+const asProgram = "REGISTRY_TEST_AS_PROGRAM"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// Of a stock application this one outlives Shutdown.
 		goleak.IgnoreAnyFunction("github.com/docker/go-events.(*Broadcaster).run"),
@@ -30,20 +37,27 @@ func TestMain(m *testing.M) {
 }
 
 func TestRun(t *testing.T) {
-	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), &out, nil), &out)
-	require.Contains(t, out.String(), "All 26 events came to both, in the same order.")
-	require.Regexp(t, `total +26 +26 +26\n`, out.String())
-	require.Regexp(t, `recovering  running +26 +26 +0 +[1-9][0-9]* +0  .* x 503 Service Unavailable`, out.String())
-	for _, l := range strings.Split(out.String(), "\n") {
-		require.LessOrEqual(t, len(l), 120)
-		require.Equal(t, strings.TrimRight(l, " "), l)
+	for hub, args := range map[string][]string{"memory": nil, "journal": {"-journal", t.TempDir()}} {
+		t.Run(hub, func(t *testing.T) {
+			var out bytes.Buffer
+			require.NoError(t, run(t.Context(), &out, args), &out)
+			require.Contains(t, out.String(), "All 26 events came to both, in the same order.")
+			require.Regexp(t, `total +26 +26 +26\n`, out.String())
+			require.Regexp(t, `recovering  running +26 +26 +0 +[1-9][0-9]* +0  .* x 503 Service Unavailable`, out.String())
+			require.Equal(t, hub == "journal", strings.HasPrefix(out.String(), "Left by an earlier run: 0 for healthy, 0 for recovering.\n\nA registry"))
+			require.NotContains(t, out.String(), "had left")
+			for _, l := range strings.Split(out.String(), "\n") {
+				require.LessOrEqual(t, len(l), 120)
+				require.Equal(t, strings.TrimRight(l, " "), l)
+			}
+		})
 	}
 }
 
 func TestRunErrors(t *testing.T) {
 	require.Error(t, run(t.Context(), new(bytes.Buffer), []string{"-x"}))
 	require.Error(t, run(t.Context(), new(bytes.Buffer), []string{"-serve", "-addr", "nowhere"}))
+	require.ErrorIs(t, run(t.Context(), new(bytes.Buffer), []string{"-journal", "no/such"}), os.ErrNotExist)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -57,15 +71,16 @@ type served struct {
 	stop  context.CancelFunc
 	read  io.Reader
 	lines *bufio.Scanner
+	seen  []string // that were read
 	ended chan error
 }
 
-func serve(t *testing.T) *served {
+func serve(t *testing.T, args ...string) *served {
 	ctx, stop := context.WithCancel(t.Context())
 	read, write := io.Pipe()
 	s := &served{t: t, stop: stop, read: read, lines: bufio.NewScanner(read), ended: make(chan error, 1)}
 	go func() {
-		err := run(ctx, write, []string{"-serve", "-addr", "127.0.0.1:0"})
+		err := run(ctx, write, append([]string{"-serve", "-addr", "127.0.0.1:0"}, args...))
 		write.Close()
 		s.ended <- err
 	}()
@@ -78,6 +93,7 @@ func serve(t *testing.T) *served {
 func (s *served) waitFor(pattern string) []string {
 	s.t.Helper()
 	for s.lines.Scan() {
+		s.seen = append(s.seen, s.lines.Text())
 		if m := regexp.MustCompile(pattern).FindStringSubmatch(s.lines.Text()); m != nil {
 			return m
 		}
@@ -94,20 +110,24 @@ func (s *served) end() {
 	require.NoError(s.t, <-s.ended)
 }
 
-// With -serve a client of somebody else's makes events, until a signal comes.
-func TestServe(t *testing.T) {
-	s := serve(t)
+func (s *served) pushBlob() {
+	s.t.Helper()
 	resp, err := http.Post("http://"+s.host+"/v2/library/app/blobs/uploads/", "", nil)
-	require.NoError(t, err)
+	require.NoError(s.t, err)
 	resp.Body.Close()
 	put, err := http.NewRequest(http.MethodPut, resp.Header.Get("Location")+
 		"&digest=sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", strings.NewReader("hello"))
-	require.NoError(t, err)
+	require.NoError(s.t, err)
 	resp, err = http.DefaultClient.Do(put)
-	require.NoError(t, err)
+	require.NoError(s.t, err)
 	resp.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
+}
 
+// With -serve a client of somebody else's makes events, until a signal comes.
+func TestServe(t *testing.T) {
+	s := serve(t)
+	s.pushBlob()
 	s.waitFor(`^  push    blob      library/app                  2cf24dba5fb0     5 bytes$`)
 	s.end()
 }

@@ -32,10 +32,24 @@ func line(e *notifications.Event) string {
 	return strings.TrimRight(s, " ")
 }
 
-// comparison is what was expected, and what came to each webhook.
+// comparison is what was expected of a run, and what came to each webhook.
 type comparison struct {
+	instance string // that of the run, in its events
 	want     []scenario.Event
 	webhooks []*webhook
+}
+
+// came returns the events of this run that have come to a webhook, and how many came of
+// those that an earlier run had left.
+func (c *comparison) came(w *webhook) (events []*notifications.Event, left int) {
+	for _, e := range w.received() {
+		if e.Source.InstanceID == c.instance {
+			events = append(events, e)
+		} else {
+			left++
+		}
+	}
+	return events, left
 }
 
 var actions = []string{
@@ -60,11 +74,11 @@ func (c *comparison) table() [][]string {
 	total := []string{"total", "", strconv.Itoa(len(c.want))}
 	for i, w := range c.webhooks {
 		head = append(head, w.name)
-		received := w.received()
-		for _, e := range received {
+		events, _ := c.came(w)
+		for _, e := range events {
 			count(1+i, scenario.Of(e))
 		}
-		total = append(total, strconv.Itoa(len(received)))
+		total = append(total, strconv.Itoa(len(events)))
 	}
 
 	var body [][]string
@@ -86,14 +100,18 @@ func (c *comparison) table() [][]string {
 func (c *comparison) check() error {
 	var errs []error
 	for _, w := range c.webhooks {
-		left := make(map[scenario.Event]int)
+		missing := make(map[scenario.Event]int)
 		for _, e := range c.want {
-			left[e]++
+			missing[e]++
 		}
-		for _, e := range w.received() {
-			left[scenario.Of(e)]--
+		events, earlier := c.came(w)
+		for _, e := range events {
+			missing[scenario.Of(e)]--
 		}
-		for e, n := range left {
+		if earlier != w.left {
+			errs = append(errs, fmt.Errorf("%s: an earlier run had left %d events: %d came", w.name, w.left, earlier))
+		}
+		for e, n := range missing {
 			switch {
 			case n > 0:
 				errs = append(errs, fmt.Errorf("%s: %d missing: %+v", w.name, n, e))
@@ -104,7 +122,8 @@ func (c *comparison) check() error {
 	}
 	ids := func(w *webhook) []string {
 		var ids []string
-		for _, e := range w.received() {
+		events, _ := c.came(w)
+		for _, e := range events {
 			ids = append(ids, e.ID)
 		}
 		return ids

@@ -6,8 +6,8 @@ import (
 )
 
 // serveRegistry runs a registry until ctx ends.
-func serveRegistry(ctx context.Context, out *printer, addr string, healthy, recovering *webhook) (err error) {
-	r, err := startRegistry(addr, healthy, recovering)
+func serveRegistry(ctx context.Context, out *printer, addr string, h hub) (err error) {
+	r, err := startRegistry(addr, h)
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,10 @@ import (
 type webhook struct {
 	name    string
 	url     string
-	opens   time.Time                  // until then it refuses
+	refuses time.Duration              // how long it does, at first
+	opens   time.Time                  // when it does not any more
 	arrived func(*notifications.Event) // is called for each event, one at a time
+	left    int                        // what the hub had for it at the start
 	server  *http.Server
 
 	mu     sync.Mutex // guards the rest
@@ -33,6 +35,7 @@ func startWebhook(name string, refuse time.Duration, arrived func(*notifications
 	w := &webhook{
 		name:    name,
 		url:     "http://" + listener.Addr().String() + "/events",
+		refuses: refuse,
 		opens:   time.Now().Add(refuse),
 		arrived: arrived,
 		seen:    make(map[string]bool),

@@ -1,0 +1,283 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// commit is the goroutine that writes. It has no timer to gather writers by: those that
+// come while one batch is on its way to the disk are the next one.
+func (l *log) commit() {
+	defer l.ended.Done()
+	var due <-chan time.Time
+	for {
+		select {
+		case <-l.kick:
+			l.gather()
+			if b := l.swap(); b != nil {
+				l.finish(b, l.disk.write(l, b))
+			}
+			if l.config.Sync == SyncInterval && due == nil {
+				due = time.After(l.config.SyncInterval)
+			}
+		case <-due:
+			due = nil
+			l.syncNow()
+		case <-l.quit:
+			if b := l.swap(); b != nil { // nobody adds any more
+				l.finish(b, l.disk.write(l, b))
+			}
+			l.disk.seal(l)
+			return
+		}
+	}
+}
+
+// gather lets those go first who have the next record at hand, as whoever was woken by
+// the last batch may, for as long as more come.
+func (l *log) gather() {
+	for had := -1; ; {
+		l.mu.Lock()
+		has := 0
+		if l.open != nil {
+			has = l.open.records
+		}
+		l.mu.Unlock()
+		if has == had {
+			return
+		}
+		had = has
+		runtime.Gosched()
+	}
+}
+
+// swap takes the open batch and gives its records their positions.
+func (l *log) swap() *batch {
+	l.mu.Lock()
+	b := l.open
+	if b == nil {
+		l.mu.Unlock()
+		return nil
+	}
+	l.open, l.busy = nil, int64(len(b.buf))
+	last := l.last
+	l.clock = max(l.clock+1, l.now().UnixNano())
+	b.first, b.last, b.time = last+1, last+uint64(b.records), l.clock
+	l.mu.Unlock()
+
+	acknowledged := last
+	if l.config.unmarked {
+		acknowledged = 0
+	}
+	position := b.first
+	for at := 0; at < len(b.buf); position++ {
+		at += number(b.buf[at:], l.salt, position, acknowledged, b.time)
+	}
+	return b
+}
+
+// finish tells the writers, and the readers if there is something to read.
+func (l *log) finish(b *batch, err error) {
+	l.mu.Lock()
+	l.busy = 0
+	if err != nil {
+		b.err = &WriteError{err}
+	} else {
+		l.last = b.last
+		if l.config.Sync != SyncInterval {
+			l.synced = b.last
+		}
+		seg := l.segments[len(l.segments)-1]
+		seg.size, seg.newest = l.disk.size, time.Unix(0, b.time)
+		l.tail.add(b)
+		l.wake()
+	}
+	l.roomAgain()
+	l.mu.Unlock()
+	close(b.done)
+}
+
+// syncNow makes durable what an interval has brought.
+func (l *log) syncNow() {
+	l.mu.Lock()
+	last := l.last
+	l.mu.Unlock()
+	if err := l.disk.sync(l); err != nil {
+		l.logger.WithError(err).Error("journal: sync failed; a power cut may lose what was written since the last one")
+		return
+	}
+	l.mu.Lock()
+	l.synced = last
+	l.wake()
+	l.roomAgain() // for feeds
+	l.mu.Unlock()
+}
+
+// segmentWriter writes the newest segment.
+type segmentWriter struct {
+	file    file // nil: a new one is to be begun
+	seg     *segment
+	size    int64 // written and acknowledged
+	failing bool
+}
+
+// write puts a batch on disk, as durable as it has to be. After an error the segment is
+// not trusted any more, and the next batch begins a new one.
+func (w *segmentWriter) write(l *log, b *batch) (err error) {
+	if w.file != nil && w.full(l, b) {
+		w.leave(l)
+	}
+	if w.file == nil {
+		err = w.begin(l, b)
+	}
+	if err == nil {
+		err = w.put(l, b)
+	}
+	switch {
+	case err == nil && w.failing:
+		w.failing = false
+		l.logger.Info("journal: writing works again")
+	case err != nil && !w.failing:
+		w.failing = true
+		l.logger.WithError(err).Error("journal: writing fails; events are refused")
+	}
+	return err
+}
+
+func (w *segmentWriter) put(l *log, b *batch) error {
+	n, err := w.file.WriteAt(b.buf, w.size)
+	if err == nil && n < len(b.buf) {
+		err = fmt.Errorf("short write: %d bytes of %d", n, len(b.buf))
+	}
+	if err == nil && l.config.Sync == SyncAlways && !l.config.unsynced {
+		err = w.file.Sync()
+	}
+	if err != nil {
+		// What got there of the batch may come out at the next start, unless another
+		// segment begins with the same position before.
+		_ = w.file.Truncate(w.size)
+		_ = w.file.Close()
+		w.file = nil
+		return err
+	}
+	w.size += int64(len(b.buf))
+	return nil
+}
+
+// full says that a batch belongs into another segment: this one has no room for it, or
+// is so old that it would keep from being forgotten what is older.
+func (w *segmentWriter) full(l *log, b *batch) bool {
+	if w.size+int64(len(b.buf)) > l.config.SegmentBytes {
+		return w.size > segmentHead
+	}
+	keep := max(l.config.MaxAge, l.config.Retain)
+	return keep > 0 && time.Unix(0, b.time).Sub(w.seg.created) > keep/8
+}
+
+// begin begins a segment with a batch. What it needs is on disk before the batch is:
+// the room, the header, and the entry in the directory.
+func (w *segmentWriter) begin(l *log, b *batch) error {
+	seg := &segment{path: segmentPath(l.dir, b.first, l.salt), first: b.first, created: time.Unix(0, b.time)}
+	if err := l.disown(b.first); err != nil {
+		return err
+	}
+	f, err := l.fs.Create(seg.path)
+	if errors.Is(err, fs.ErrExist) {
+		// It was begun before, in vain, and could not be removed then.
+		if err = l.fs.Remove(seg.path); err == nil {
+			f, err = l.fs.Create(seg.path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	size := max(l.config.SegmentBytes, segmentHead+int64(len(b.buf)))
+	err = f.Allocate(size)
+	if err == nil {
+		_, err = f.WriteAt(appendSegmentHead(nil, seg.first, l.salt, seg.created), 0)
+	}
+	if err == nil && l.config.Sync != SyncNone {
+		err = f.Sync()
+	}
+	if err == nil && l.config.Sync != SyncNone && !l.config.unlinked {
+		err = l.fs.SyncDir(l.dir)
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = l.fs.Remove(seg.path)
+		return err
+	}
+	w.file, w.seg, w.size = f, seg, segmentHead
+	l.mu.Lock()
+	seg.size = segmentHead
+	l.segments = append(l.segments, seg)
+	l.mu.Unlock()
+	l.trim()
+	return nil
+}
+
+// disown removes a segment that begins with a position and of which nothing was ever
+// acknowledged.
+func (l *log) disown(first uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.segments)
+	if n == 0 || l.segments[n-1].first != first {
+		return nil
+	}
+	// With the lock held, so that trim never sees it beside the one with the same name.
+	if err := l.fs.Remove(l.segments[n-1].path); err != nil && !isGone(err) {
+		return err
+	}
+	l.segments = l.segments[:n-1]
+	return nil
+}
+
+func (w *segmentWriter) sync(l *log) error {
+	if w.file == nil {
+		return nil
+	}
+	err := w.file.Sync()
+	if err != nil {
+		_ = w.file.Close()
+		w.file = nil // what is in it stays readable
+	}
+	return err
+}
+
+// leave ends a segment that is full.
+func (w *segmentWriter) leave(l *log) {
+	err := w.file.Truncate(w.size)
+	if err == nil && l.config.Sync != SyncNone {
+		err = w.file.Sync()
+	}
+	if closeErr := w.file.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		l.logger.WithError(err).WithField("segment", w.seg.path).Warn("journal: ending a segment")
+	}
+	w.file = nil
+}
+
+// seal ends the newest segment with a mark, so that the next start knows that all of it
+// was acknowledged.
+func (w *segmentWriter) seal(l *log) {
+	if w.file == nil {
+		return
+	}
+	l.mu.Lock()
+	mark := appendMark(nil, l.salt, l.next(), l.clock)
+	l.mu.Unlock()
+	if n, err := w.file.WriteAt(mark, w.size); err == nil && n == len(mark) {
+		w.size += int64(n)
+	} else {
+		l.logger.WithFields(logrus.Fields{"error": err}).Warn("journal: the mark of a clean end could not be written")
+	}
+	w.leave(l)
+}
