@@ -27,12 +27,14 @@ type world struct {
 	seed   uint64
 	random *rand.Rand
 	config Config
+	blocks int  // that a writer writes in a life, about
+	every  bool // before every operation there is a crash, and not at some
 	kills  bool // the power never fails, only the process ends
 	faults int  // of a thousand operations on the disk
 
 	mu       sync.Mutex // guards the rest
 	payloads map[string][]byte
-	blocks   map[string][]string // by ID: the IDs of the block that the event is in
+	mates    map[string][]string // by ID: the IDs of the block that the event is in
 	seen     seen
 }
 
@@ -54,8 +56,8 @@ var crashSinks = []string{"fast", "slow"}
 
 func newWorld(seed uint64) *world {
 	return &world{
-		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), config: durable(),
-		payloads: make(map[string][]byte), blocks: make(map[string][]string),
+		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), config: durable(), blocks: 20,
+		payloads: make(map[string][]byte), mates: make(map[string][]string), seen: seen{delivered: make(map[string][][]string)},
 	}
 }
 
@@ -100,11 +102,11 @@ func (*crashSink) Close(context.Context) error { return nil }
 // live runs a journal on a file system until its writers are done and it is closed. The
 // crashes are at moments by chance.
 func (w *world) live(life int, fs *crashFS) (crashes []crash, err error) {
-	const most = 16 // crashes in a life
+	const most = 16 // crashes by chance
 	operations := 0
 	fs.between = func() {
 		operations++
-		if len(crashes) == most || fs.rand.IntN(10) > 0 {
+		if !w.every && (len(crashes) == most || fs.rand.IntN(10) > 0) {
 			return
 		}
 		w.mu.Lock()
@@ -114,7 +116,7 @@ func (w *world) live(life int, fs *crashFS) (crashes []crash, err error) {
 		c := crash{seen: seen, name: fmt.Sprintf("seed %d, life %d, before operation %d", w.seed, life, operations)}
 		// Not both in one world: what a failed sync has left in memory only, a process that
 		// comes next reads as if it were on disk, and nobody can tell.
-		if w.kills || w.faults == 0 && random.IntN(4) == 0 {
+		if w.kills || !w.every && w.faults == 0 && random.IntN(4) == 0 {
 			c.fs, c.name, c.killed = fs.killed(random), c.name+", process killed", true
 		} else {
 			c.fs, c.name = fs.cut(random), c.name+", power cut"
@@ -146,7 +148,7 @@ func (w *world) live(life int, fs *crashFS) (crashes []crash, err error) {
 	for writer := range 2 {
 		random := rand.New(rand.NewPCG(w.random.Uint64(), 0))
 		wg.Go(func() {
-			for n := range 10 + random.IntN(20) {
+			for n := range w.blocks/2 + random.IntN(w.blocks) {
 				w.write(j, random, fmt.Sprintf("%d.%d.%d", life, writer, n))
 			}
 		})
@@ -178,7 +180,7 @@ func (w *world) write(j *Journal, random *rand.Rand, name string) {
 	w.mu.Lock()
 	for _, e := range events {
 		w.payloads[e.ID], _ = e.AppendJSON(nil)
-		w.blocks[e.ID] = ids
+		w.mates[e.ID] = ids
 	}
 	w.mu.Unlock()
 	if j.Write(context.Background(), events...) == nil {
@@ -392,7 +394,7 @@ func (w *world) checkSink(v *verdict, name string, c crash, s sinkState) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range s.now {
-		for _, other := range w.blocks[id] {
+		for _, other := range w.mates[id] {
 			if !s.had[other] && !got[other] && other != s.damaged {
 				v.add("%s: %s came out, and not %s of the same block", name, id, other)
 			}
@@ -468,7 +470,6 @@ type tally struct {
 // does more to that, and returns the ID of what it has damaged.
 func (w *world) run(all *tally, enough func() bool, wreck func(crash) (damaged string)) {
 	fs := newCrashFS(rand.New(rand.NewPCG(w.seed, 1)))
-	w.seen = seen{delivered: make(map[string][][]string)}
 	for life := range 3 {
 		crashes, err := w.live(life, fs)
 		if err != nil {
@@ -487,18 +488,21 @@ func (w *world) run(all *tally, enough func() bool, wreck func(crash) (damaged s
 			if enough() {
 				return
 			}
-			damaged := wreck(c)
-			v := w.check(c, damaged)
-			all.crashes.Add(1)
-			all.missing.Add(int64(v.missing))
-			if damaged != "" {
-				all.flips.Add(1)
-			}
-			if len(v.wrong) > 0 {
-				all.found("%s: %s", c.name, strings.Join(v.wrong[:min(5, len(v.wrong))], "\n"))
-			}
+			all.look(w, c, wreck(c))
 		}
 		w.seen = next.seen
+	}
+}
+
+func (a *tally) look(w *world, c crash, damaged string) {
+	v := w.check(c, damaged)
+	a.crashes.Add(1)
+	a.missing.Add(int64(v.missing))
+	if damaged != "" {
+		a.flips.Add(1)
+	}
+	if len(v.wrong) > 0 {
+		a.found("%s: %s", c.name, strings.Join(v.wrong[:min(5, len(v.wrong))], "\n"))
 	}
 }
 
@@ -551,6 +555,44 @@ func TestCrashes(t *testing.T) {
 	t.Logf("seeds %d to %d: %d crashes, %d of them with a flipped bit as well, %d events missing",
 		first, first+uint64(worlds)-1, all.crashes.Load(), all.flips.Load(), all.missing.Load())
 	assert.Greater(t, all.crashes.Load(), int64(worlds*10))
+}
+
+// TestCrashAfterKill has the process killed before each operation of a short life, and the
+// power cut before each of the next: what the first has left is read, and may not be
+// durable yet.
+func TestCrashAfterKill(t *testing.T) {
+	kills := 40 // a life has about as many operations
+	if *long {
+		kills = 4000
+	}
+	first := rand.Uint64N(1 << 32)
+	var all tally
+	each(t, kills, func(i int) {
+		w := newWorld(first + uint64(i))
+		w.config.Hub.DeadLetters = noLetters{}
+		w.every, w.kills, w.blocks = true, true, 2
+		crashes, err := w.live(0, newCrashFS(rand.New(rand.NewPCG(w.seed, 1))))
+		if err != nil {
+			all.found("seed %d: %v", w.seed, err)
+			return
+		}
+		killed := crashes[i%len(crashes)]
+		w.kills, w.seen = false, killed.seen
+		crashes, err = w.live(1, killed.fs)
+		if err != nil {
+			all.found("%s: %v", killed.name, err)
+		}
+		for _, c := range crashes {
+			if !all.red() {
+				c.name = killed.name + "; " + c.name
+				all.look(w, c, "")
+			}
+		}
+	})
+	for _, wrong := range all.wrong {
+		t.Error(wrong)
+	}
+	t.Logf("seeds %d on: %d kills, %d power cuts, %d events missing", first, kills, all.crashes.Load(), all.missing.Load())
 }
 
 // TestCrashesAreSeen takes away, one at a time, what keeps a crash from doing harm: the

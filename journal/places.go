@@ -45,7 +45,8 @@ func placePath(dir string, i int) string {
 	return filepath.Join(dir, fmt.Sprintf("places.%d", i))
 }
 
-// open reads the places. damaged says that there are files, and none is good.
+// open reads the places, nil if there are none. damaged says that there are files, and
+// none is good.
 func (p *placeFile) open(fs fileSystem, dir string) (places map[string]uint64, damaged bool, err error) {
 	p.fs = fs
 	found := false

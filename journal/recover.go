@@ -123,6 +123,14 @@ func (l *log) recover(seg *segment) error {
 			return fmt.Errorf("journal: cutting off a torn tail: %w", err)
 		}
 	}
+	// A process that was killed may have left what only the system's memory has. From here
+	// on it counts as acknowledged.
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
 	if l.stats.torn = uint64(found.torn); found.torn > 0 {
 		l.logger.WithFields(logrus.Fields{"segment": seg.path, "bytes": found.torn}).
 			Warn("journal: a torn tail was cut off: what was being written when the last run ended, and never acknowledged")
@@ -141,7 +149,7 @@ func cut(f file, found ending, salt uint32) (size int64, err error) {
 	if n, err := f.WriteAt(mark, size); err == nil && n == len(mark) {
 		size += int64(n)
 	} // a full disk does not keep a journal from being opened
-	return size, f.Sync()
+	return size, nil
 }
 
 // ending is where the newest segment ends.
@@ -260,6 +268,12 @@ func (l *log) openPlaces() error {
 		// Where syncs are put off, a power cut can take records that were delivered. No
 		// position is given twice that a cursor is past.
 		l.last = max(l.last, position)
+	}
+	if places != nil {
+		// The one that is written next is the other one.
+		if err := l.places.files[l.places.number%2].Sync(); err != nil {
+			return err
+		}
 	}
 	return l.places.make(l.dir)
 }

@@ -141,7 +141,7 @@ func inspect(fs fileSystem, dir string, r *Report) (*log, error) {
 	if err != nil {
 		return nil, prefixed(err)
 	}
-	if len(l.segments) == 0 && places == nil && !damaged {
+	if len(l.segments) == 0 && l.places.files == [2]file{} {
 		return nil, fmt.Errorf("journal: %s: there is no journal", dir)
 	}
 	r.Cursors, r.NoCursors = places, damaged
