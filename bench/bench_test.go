@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/registry-notifications/notifications"
+	"github.com/registry-notifications/notifications/journal"
 )
 
 func TestMain(m *testing.M) {
@@ -109,6 +112,50 @@ longer     -1,234  ns        0.000  0.000
 	}
 }
 
+// What cannot be measured here is said, and misses nothing.
+func TestSkipped(t *testing.T) {
+	err := roomFor(1 << 40)
+	var skipped *skippedError
+	if !errors.As(err, &skipped) {
+		t.Fatalf("a petabyte: %v", err)
+	}
+	r := result{Name: "much", Unit: "MiB", Skipped: skipped.why}
+	if !allMet([]result{r}) {
+		t.Error("missed")
+	}
+	var b strings.Builder
+	if err := printTable(&b, []result{r}, options{rounds: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "skipped: "+skipped.why) {
+		t.Errorf("not said:\n%s", &b)
+	}
+}
+
+// TestRawRecord: the raw file gets as many bytes as a journal.
+func TestRawRecord(t *testing.T) {
+	o, err := newOurJournal(journal.SyncNone, setup{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := o.journal.Stat()
+	event := o.maker.ours()
+	if err := o.Write(t.Context(), event); err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := event.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const segmentHead = 32
+	if grew, want := o.journal.Stat().Bytes-before.Bytes-segmentHead, int64(frameHead+len(encoded)); grew != want {
+		t.Errorf("an event took %d bytes, want %d", grew, want)
+	}
+	if err := o.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func BenchmarkWrite(b *testing.B) {
 	for _, endpoints := range []int{1, 10, 100} {
 		b.Run(fmt.Sprint(endpoints), func(b *testing.B) {
@@ -136,6 +183,44 @@ func started(b *testing.B, s setup) *ourHub {
 		}
 	})
 	return hub
+}
+
+// BenchmarkJournalWrite returns from each Write when the event is safe on disk.
+func BenchmarkJournalWrite(b *testing.B) {
+	start := func(b *testing.B) (*ourJournal, *notifications.Event) {
+		o, err := newOurJournal(journal.SyncAlways, setup{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			if err := o.stop(); err != nil {
+				b.Error(err)
+			}
+		})
+		b.ReportAllocs()
+		return o, o.maker.ours()
+	}
+	b.Run("single", func(b *testing.B) {
+		o, event := start(b)
+		for b.Loop() {
+			if err := o.Write(b.Context(), event); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		o, event := start(b)
+		b.SetParallelism(max(1, gang/runtime.GOMAXPROCS(0)))
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := o.Write(b.Context(), event); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	})
 }
 
 // again returns an event that says the same and has not been encoded yet.

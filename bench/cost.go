@@ -3,7 +3,6 @@ package main
 import (
 	"runtime"
 	"runtime/metrics"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -51,26 +50,8 @@ func cpuTime() time.Duration {
 func watchHeap() (peak func() uint64) {
 	runtime.GC()
 	base := heapBytes()
-	var most atomic.Uint64
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for {
-			most.Store(max(most.Load(), heapBytes()))
-			select {
-			case <-tick.C:
-			case <-stop:
-				return
-			}
-		}
-	}()
-	return func() uint64 {
-		close(stop)
-		<-stopped
-		return max(most.Load(), base) - base
-	}
+	most := watch(heapBytes)
+	return func() uint64 { return max(most(), base) - base }
 }
 
 // heapBytes is what objects take in the heap, the dead ones not yet freed included.

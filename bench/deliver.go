@@ -76,8 +76,13 @@ func deliverFanout() experiment {
 // delivering measures the deliveries a second of n events, of which at most so many
 // are in one POST.
 func delivering(n, perPost int) func(system, scale) ([]float64, error) {
+	return deliveringBy(1, n, perPost)
+}
+
+// deliveringBy is delivering with so many goroutines that write.
+func deliveringBy(writers, n, perPost int) func(system, scale) ([]float64, error) {
 	return func(s system, c scale) ([]float64, error) {
-		rate, err := deliver(s, c.of(n))
+		rate, err := deliverBy(writers, s, c.of(n))
 		if err != nil {
 			return nil, err
 		}

@@ -10,9 +10,9 @@ import (
 	"github.com/registry-notifications/notifications"
 )
 
-// ourHub is a Broadcaster of ours with its endpoints.
+// ourHub is a hub of ours with its endpoints.
 type ourHub struct {
-	*notifications.Broadcaster
+	*notifications.Hub
 	endpoints []*notifications.Endpoint
 	to        *receiver
 	maker     *maker
@@ -23,15 +23,20 @@ var _ system = (*ourHub)(nil)
 func startOurs(s setup) (system, error) { return newOurHub(s) }
 
 func newOurHub(s setup) (*ourHub, error) {
+	b, err := notifications.NewBroadcaster(notifications.HubConfig{})
+	if err != nil {
+		return nil, err
+	}
+	return addEndpoints(b.Hub, s)
+}
+
+// addEndpoints adds the endpoints to a hub, and brings their receiver.
+func addEndpoints(h *notifications.Hub, s setup) (*ourHub, error) {
 	r, err := newReceiver(s.conduct, s.dead)
 	if err != nil {
 		return nil, err
 	}
-	hub, err := notifications.NewBroadcaster(notifications.HubConfig{})
-	if err != nil {
-		return nil, err
-	}
-	o := &ourHub{Broadcaster: hub, to: r, maker: newMaker()}
+	o := &ourHub{Hub: h, to: r, maker: newMaker()}
 	o.maker.unshared = s.unshared
 	if err := o.add(s); err != nil {
 		return nil, err
@@ -64,15 +69,7 @@ func (o *ourHub) add(s setup) error {
 }
 
 func (o *ourHub) prepare(n int) func(int) error {
-	events := make([]*notifications.Event, n)
-	for i := range events {
-		events[i] = o.maker.ours()
-	}
-	return func(i int) error {
-		e := events[i]
-		events[i] = nil
-		return o.Write(context.Background(), e)
-	}
+	return prepared(n, o.maker.ours, func(e *notifications.Event) error { return o.Write(context.Background(), e) })
 }
 
 func (o *ourHub) delivered() (n int) {

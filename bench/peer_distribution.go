@@ -59,15 +59,8 @@ func newTheirHub(s setup) (*theirHub, error) {
 }
 
 func (t *theirHub) prepare(n int) func(int) error {
-	events := make([]*theirs.Event, n)
-	for i := range events {
-		events[i] = t.maker.theirs()
-	}
-	return func(i int) error {
-		e := events[i]
-		events[i] = nil
-		return t.Write(*e) // by value, as its bridge does
-	}
+	// By value, as its bridge does.
+	return prepared(n, t.maker.theirs, func(e *theirs.Event) error { return t.Write(*e) })
 }
 
 func (t *theirHub) delivered() (n int) {

@@ -42,15 +42,7 @@ func startGoEventsSink(s events.Sink, dead *deadSink, queues int) (*goEventsHub,
 }
 
 func (h *goEventsHub) prepare(n int) func(int) error {
-	events := make([]*theirs.Event, n)
-	for i := range events {
-		events[i] = h.maker.theirs()
-	}
-	return func(i int) error {
-		e := events[i]
-		events[i] = nil
-		return h.Write(e)
-	}
+	return prepared(n, h.maker.theirs, func(e *theirs.Event) error { return h.Write(e) })
 }
 
 func (h *goEventsHub) stop() error {

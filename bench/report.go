@@ -48,6 +48,11 @@ func printTable(w io.Writer, results []result, o options) error {
 }
 
 func (r result) cells() []string {
+	if r.Skipped != "" {
+		cells := make([]string, len(header))
+		cells[0], cells[len(cells)-1] = r.Name, "skipped: "+r.Skipped
+		return cells
+	}
 	verdict := ""
 	switch {
 	case r.Met != nil && *r.Met:

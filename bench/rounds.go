@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -22,10 +23,16 @@ type result struct {
 	Ceiling   *float64 `json:"ceiling,omitempty"`
 	OfCeiling *float64 `json:"of_ceiling,omitempty"`
 
-	Unit   string `json:"unit"`
-	Target string `json:"target,omitempty"`
-	Met    *bool  `json:"met,omitempty"`
+	Unit    string `json:"unit"`
+	Target  string `json:"target,omitempty"`
+	Met     *bool  `json:"met,omitempty"`
+	Skipped string `json:"skipped,omitempty"` // why nothing was measured
 }
+
+// skippedError says why something cannot be measured here.
+type skippedError struct{ why string }
+
+func (e *skippedError) Error() string { return "skipped: " + e.why }
 
 // measureAll runs the experiments of which a row is asked for.
 func measureAll(o options, progress io.Writer) ([]result, error) {
@@ -40,11 +47,16 @@ func measureAll(o options, progress io.Writer) ([]result, error) {
 			continue
 		}
 		samples, err := e.rounds(o.rounds, s, progress)
-		if err != nil {
+		var skipped *skippedError
+		if err != nil && !errors.As(err, &skipped) {
 			return nil, fmt.Errorf("%s: %w", e.rows[0].name, err)
 		}
 		for i, r := range e.rows {
-			if wanted(r) {
+			switch {
+			case !wanted(r):
+			case skipped != nil:
+				results = append(results, result{Name: r.name, Unit: r.unit, Skipped: skipped.why})
+			default:
 				results = append(results, r.result(samples[i], !o.short))
 			}
 		}
@@ -58,6 +70,9 @@ func measureAll(o options, progress io.Writer) ([]result, error) {
 // rounds returns the samples of each row.
 func (e experiment) rounds(n int, s scale, progress io.Writer) ([][]sample, error) {
 	samples := make([][]sample, len(e.rows))
+	if e.once {
+		n = 1
+	}
 	for i := range n {
 		fmt.Fprintf(progress, "%s: round %d of %d\n", e.rows[0].name, i+1, n)
 		round, err := e.round(s)

@@ -18,6 +18,7 @@ type experiment struct {
 	rows []row
 	// round returns one sample for each of the rows.
 	round func(scale) ([]sample, error)
+	once  bool // however many rounds there are: it takes long, and says the same each time
 }
 
 // experiments returns all of them, in the order of the report.
@@ -26,6 +27,8 @@ func experiments() []experiment {
 		deliverSingle(), deliverBatch(), deliverSlow(), deliverFanout(),
 		writes(), calls(), pendingHeap(1, 0.8), pendingHeap(10, 0.6), encoding(),
 		flat(), connections(), costs(), latencySteady(), latencyHalf(),
+		journalSingle(), journalGroup(), journalNone(), journalNoneSingle(),
+		journalDeliver(), journalBacklog(), journalCatchUp(),
 	}
 }
 
@@ -43,7 +46,7 @@ func (s scale) of(n int) int { return max(n/int(s), min(n, 20)) }
 // measure is one contestant's part of a round: a number for each row.
 type measure func(scale) ([]float64, error)
 
-// inTurn measures ours, then the peer, then the ceiling, which may be nil.
+// inTurn measures ours, then the ceiling, which may be nil, then the peer.
 func inTurn(ours, peer, ceiling measure) func(scale) ([]sample, error) {
 	return func(s scale) ([]sample, error) {
 		mine, err := ours(s)

@@ -26,6 +26,19 @@ type writer interface {
 	stop() error
 }
 
+// prepared makes n events, and returns what writes the i-th, once, and drops it.
+func prepared[E any](n int, next func() *E, write func(*E) error) func(int) error {
+	events := make([]*E, n)
+	for i := range events {
+		events[i] = next()
+	}
+	return func(i int) error {
+		e := events[i]
+		events[i] = nil
+		return write(e)
+	}
+}
+
 // setup says how to start a system.
 type setup struct {
 	endpoints int
@@ -64,10 +77,13 @@ const lot = 100_000
 
 // deliver delivers n events in lots and returns how many a second, the making of
 // them not counted.
-func deliver(s system, n int) (rate float64, err error) {
+func deliver(s system, n int) (rate float64, err error) { return deliverBy(1, s, n) }
+
+// deliverBy is deliver with so many goroutines that write.
+func deliverBy(writers int, s system, n int) (rate float64, err error) {
 	var took time.Duration
 	for left := n; left > 0; left -= lot {
-		t, err := deliverLot(s, min(left, lot))
+		t, err := deliverLot(writers, s, min(left, lot))
 		if err != nil {
 			return 0, err
 		}
@@ -76,12 +92,12 @@ func deliver(s system, n int) (rate float64, err error) {
 	return float64(n) / took.Seconds(), nil
 }
 
-func deliverLot(s system, n int) (time.Duration, error) {
+func deliverLot(writers int, s system, n int) (time.Duration, error) {
 	write, before := s.prepare(n), s.delivered()
 	runtime.GC()
 
 	start := time.Now()
-	if err := writeAll(write, n); err != nil {
+	if err := writeAllBy(writers, write, n); err != nil {
 		return 0, err
 	}
 	err := delivers(s, before+n*s.fanout())

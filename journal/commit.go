@@ -65,6 +65,7 @@ func (l *log) swap() *batch {
 		return nil
 	}
 	l.open, l.busy = nil, int64(len(b.buf))
+	l.usual = min(len(b.buf)+len(b.buf)/8, maxBuffer)
 	last := l.last
 	l.clock = max(l.clock+1, l.now().UnixNano())
 	b.first, b.last, b.time = last+1, last+uint64(b.records), l.clock

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	logrustest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/registry-notifications/notifications"
 )
@@ -523,7 +524,7 @@ func (a *tally) red() bool {
 // and no cursor is past what its sink has not had. In some, a bit of what was accepted is
 // turned as well: then that event is reported, and all others are there.
 func TestCrashes(t *testing.T) {
-	worlds := 60
+	worlds := 40
 	if *long {
 		worlds = 800
 	}
@@ -593,6 +594,56 @@ func TestCrashAfterKill(t *testing.T) {
 		t.Error(wrong)
 	}
 	t.Logf("seeds %d on: %d kills, %d power cuts, %d events missing", first, kills, all.crashes.Load(), all.missing.Load())
+}
+
+// TestRecoveredIsDurable: what a process that was killed has left unsynced, and the next one
+// found, that one makes durable before anything says that it was acknowledged.
+func TestRecoveredIsDurable(t *testing.T) {
+	for name, size := range map[string]int{"behind it is room": 3 * sector, "it fills the segment": 8 << 10} {
+		t.Run(name, func(t *testing.T) {
+			s := &specimen{config: logConfig(t)}
+			fs := newCrashFS(rand.New(rand.NewPCG(1, uint64(size))))
+			config := s.config
+			config.unsynced = true
+			l, err := openLog(memDir, fs, config)
+			require.NoError(t, err)
+			const block = 3
+			require.NoError(t, l.append(t.Context(), block, func(i int, b []byte) ([]byte, error) {
+				return append(b, bytes.Repeat([]byte{byte('a' + i)}, size/block)...), nil
+			}))
+			fs.mu.Lock()
+			killed := fs.killed(fs.rand)
+			fs.mu.Unlock()
+			require.NoError(t, l.close())
+
+			var cuts []*crashFS
+			killed.between = func() {
+				for range 10 {
+					cuts = append(cuts, killed.cut(killed.rand))
+				}
+			}
+			l, err = openLog(memDir, killed, s.config)
+			require.NoError(t, err)
+			position, err := l.appendOne(t.Context(), []byte("after"))
+			require.NoError(t, err)
+			require.EqualValues(t, block+1, position)
+			killed.mu.Lock()
+			accepted := len(cuts)
+			killed.mu.Unlock()
+			require.NoError(t, l.close())
+
+			for i, fs := range cuts {
+				f, err := s.read(fs)
+				require.NoError(t, err)
+				require.Empty(t, f.lost, "power cut %d", i)
+				require.Contains(t, []int{0, block, block + 1}, len(f.records), "power cut %d", i)
+				if i >= accepted {
+					require.Len(t, f.records, block+1)
+				}
+			}
+			t.Logf("%d power cuts", len(cuts))
+		})
+	}
 }
 
 // TestCrashesAreSeen takes away, one at a time, what keeps a crash from doing harm: the

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -422,6 +423,61 @@ func TestFaultsOneAfterAnother(t *testing.T) {
 			require.Equal(t, sinktest.IDs(events), readIDs(t, j))
 		})
 	}
+}
+
+// TestRemovedFromBothEnds: a segment that came to nothing is removed at one end of the log
+// while those that are settled are at the other.
+func TestRemovedFromBothEnds(t *testing.T) {
+	fs := newFaultFS(newMemFS())
+	config := logConfig(t)
+	config.Retain = 0
+	l, err := openLog(memDir, fs, config)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.close()) }()
+	require.NoError(t, l.rewind("sink", 0))
+	var failed atomic.Bool
+	fs.fail(func(name, path string) error { // the first batch of the third segment
+		segments, _ := fs.Names(memDir)
+		third := len(segments) == 5 && strings.HasSuffix(path, segments[2])
+		if name == "WriteAt" && third && fs.count(name, path) == 2 && !failed.Swap(true) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	payload := make([]byte, 1000)
+	last := uint64(0)
+	for err == nil {
+		if _, err = l.appendOne(t.Context(), payload); err == nil {
+			last++
+		}
+	}
+	require.ErrorIs(t, err, syscall.EIO)
+
+	waiting, release := fs.hold("Remove")
+	done := make(chan error, 2)
+	go func() {
+		_, err := l.appendOne(t.Context(), payload)
+		done <- err
+	}()
+	<-waiting
+	go func() { done <- l.rewind("sink", last) }()
+	sinktest.Eventually(t, func() bool {
+		if !l.mu.TryLock() {
+			return true // then there is nothing in between
+		}
+		defer l.mu.Unlock()
+		return l.first() > 1
+	}, "what is settled goes")
+	release()
+	require.NoError(t, <-done)
+	require.NoError(t, <-done)
+	s := l.stat()
+	assert.Equal(t, last+1, s.Last)
+	f, err := foundIn(l)
+	require.NoError(t, err)
+	assert.Empty(t, f.lost)
+	assert.Len(t, f.records, int(s.Last-s.First+1))
+	assert.Len(t, segmentsOf(t, fs, memDir), s.Segments)
 }
 
 // TestRemoveFails: what cannot be removed is in nobody's way, and goes at the next start.

@@ -48,6 +48,26 @@ func fuzzFile(content []byte) (file, int64) {
 	return &memFile{newMemFS(), &memInode{data: data}}, int64(len(data))
 }
 
+// fuzzFrames returns whole frames as a program has them, because a fuzzer finds no
+// checksum: four bytes for each, or one for a piece of garbage.
+func fuzzFrames(first uint64, program []byte) (b []byte) {
+	for len(program) >= 4 {
+		if program[0] == 0xff {
+			b, program = append(b, 0xff), program[1:]
+			continue
+		}
+		position := first + uint64(program[0]%32)
+		acknowledged := position - min(position, 1+uint64(program[1]%8))
+		if program[2]&0x80 > 0 {
+			b = appendMark(b, fuzzSalt, position, int64(position))
+		} else {
+			b = append(b, fuzzFrame(position, acknowledged, int(program[2]%8), int(program[3]%8), "payload")...)
+		}
+		program = program[4:]
+	}
+	return b
+}
+
 // FuzzScan: whatever stands in a segment, the scanner comes to its end, returns what is
 // whole and nothing else, and finds the frame behind it.
 func FuzzScan(f *testing.F) {
@@ -114,11 +134,16 @@ func FuzzRecord(f *testing.F) {
 // only zeros are not counted of what is cut off.
 func FuzzFindEnd(f *testing.F) {
 	for _, s := range fuzzSegments() {
-		f.Add(s, uint64(1))
-		f.Add(s, uint64(4))
+		f.Add(s, uint64(0), []byte(nil))
+		f.Add(s, uint64(3), []byte(nil))
+		f.Add(s, uint64(8), []byte(nil)) // of another place
+		f.Add([]byte(nil), uint64(0), s)
 	}
-	f.Fuzz(func(t *testing.T, content []byte, first uint64) {
+	// A record, a block whose last is missing, a block that is damaged, a mark.
+	f.Add([]byte(nil), uint64(0), []byte("\x00\x00\x00\x00\x01\x01\x00\x02\x02\x01\x01\x01\xff\x04\x02\x00\x00\x05\x02\x80\x00"))
+	f.Fuzz(func(t *testing.T, content []byte, first uint64, program []byte) {
 		first = first%(1<<62) + 1 // there are no others
+		content = append(content[:len(content):len(content)], fuzzFrames(first, program)...)
 		file, size := fuzzFile(content)
 		found, err := findEnd(file, fuzzSalt, size, first)
 		require.NoError(t, err)

@@ -34,6 +34,7 @@ type log struct {
 	closed   bool
 	open     *batch // takes records; nil until there is one
 	busy     int64  // bytes of the batch that is being written
+	usual    int    // bytes of a batch, lately
 	segments []*segment
 	last     uint64 // the last position that was acknowledged
 	synced   uint64 // the last one that a power cut cannot take
@@ -181,7 +182,7 @@ func (l *log) enter(ctx context.Context, block []byte, n int) (_ *batch, index i
 		}
 	}
 	if l.open == nil {
-		l.open = &batch{done: make(chan struct{}), buf: make([]byte, 0, max(len(block), int(l.busy)))}
+		l.open = &batch{done: make(chan struct{}), buf: make([]byte, 0, max(len(block), l.usual))}
 		select {
 		case l.kick <- struct{}{}:
 		default:

@@ -175,7 +175,9 @@ func findEnd(f file, salt uint32, size int64, first uint64) (e ending, err error
 		if err != nil {
 			return e, err
 		}
-		acknowledged = max(acknowledged, frame.acknowledged())
+		if frame.position >= first {
+			acknowledged = max(acknowledged, frame.acknowledged())
+		}
 		whole = s.at
 	}
 
@@ -197,6 +199,8 @@ func findEnd(f file, salt uint32, size int64, first uint64) (e ending, err error
 			return e, err
 		}
 		switch {
+		case frame.position < first:
+			continue // of another segment
 		case frame.isMark():
 			if frame.position >= expected && !block.on {
 				keep(frame.position-1, s.at, frame.time)

@@ -178,6 +178,7 @@ func (l *log) look(seg *segment) (ending, error) {
 
 func (l *log) readAll(ctx context.Context, r *Report, progress func(read, all int64), f func(record) error) error {
 	reader := l.readerAt(r.First - 1)
+	reader.reuse = true
 	defer reader.close()
 	out := make([]record, maxFeed)
 	var read int64
