@@ -48,6 +48,12 @@
 // then returns a *WriteError, what is there is delivered, and what that frees is written
 // to again. After a sync that failed, nothing is written to that segment any more.
 //
+// # A power cut
+//
+// With SyncAlways it takes nothing that was acknowledged. With SyncInterval and SyncNone it
+// takes what was not synced, and may leave holes, which are then reported as damage. Feeds
+// (Read, Wait) see what is synced, with SyncNone all that is written.
+//
 // One process at a time may have a journal open. Unix only: without its locks a journal
 // does not open.
 package journal

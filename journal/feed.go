@@ -137,7 +137,10 @@ func (l *log) isBehind(after uint64) (more bool, changed <-chan struct{}, err er
 	if first := l.first(); after+1 < first || after > l.seen() {
 		return false, nil, &PositionError{Position: after, First: first, Last: l.seen()}
 	}
-	if l.closed && after == l.seen() {
+	for s, lost := l.damage[after+1]; lost; s, lost = l.damage[after+1] {
+		after = s.Last // there is nothing to be read in there
+	}
+	if l.closed && after >= l.seen() {
 		return false, nil, errClosed
 	}
 	return after < l.seen(), l.room, nil
@@ -148,7 +151,7 @@ func (l *log) after(ctx context.Context, t time.Time) (uint64, error) {
 	l.mu.Lock()
 	position, last := l.first()-1, l.seen()
 	for _, s := range l.segments {
-		if s.created.UnixNano() < nano && s.first > position {
+		if !s.damaged && s.created.UnixNano() < nano && s.first > position {
 			position = s.first - 1
 		}
 	}

@@ -83,7 +83,6 @@ func (p *placeFile) open(fs fileSystem, dir string) (places map[string]uint64, d
 
 // make makes the files that are not there yet.
 func (p *placeFile) make(dir string) (err error) {
-	made := false
 	for i := range p.files {
 		if p.files[i] != nil {
 			continue
@@ -94,12 +93,8 @@ func (p *placeFile) make(dir string) (err error) {
 		if err := p.grow(i, placeRoom); err != nil {
 			return err
 		}
-		made = true
 	}
-	if !made {
-		return nil
-	}
-	return p.fs.SyncDir(dir)
+	return p.fs.SyncDir(dir) // also of what a run has made that was killed
 }
 
 func (p *placeFile) grow(i int, size int64) error {

@@ -144,6 +144,11 @@ func cut(f file, found ending, salt uint32) (size int64, err error) {
 	if err := f.Truncate(found.end); err != nil {
 		return 0, err
 	}
+	// What a process that was killed has left has to be on disk before something says that
+	// it was acknowledged.
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
 	size = found.end
 	mark := appendMark(nil, salt, found.last+1, found.time)
 	if n, err := f.WriteAt(mark, size); err == nil && n == len(mark) {
@@ -238,7 +243,7 @@ func findEnd(f file, salt uint32, size int64, first uint64) (e ending, err error
 // dirty returns how many bytes there are from a place on, up to the last that is no
 // zero.
 func dirty(f file, from, size int64) (n int64, err error) {
-	b := make([]byte, readAhead)
+	b := make([]byte, min(readAhead, max(size-from, 0)))
 	for at := from; at < size; {
 		m, err := f.ReadAt(b[:min(int64(len(b)), size-at)], at)
 		for i := m - 1; i >= 0; i-- {
