@@ -31,7 +31,8 @@
 //
 // # The rows
 //
-// deliver/single: events a second to one endpoint, one event an envelope. The ceiling
+// deliver/single: events a second to one endpoint, one event an envelope; each round is
+// ten small ones. The ceiling
 // is a bare net/http client that posts bodies, encoded before the clock starts, one at
 // a time over one connection, to the same receiver.
 //
