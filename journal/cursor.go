@@ -81,7 +81,7 @@ func (l *log) cursor(name string) (*cursor, error) {
 
 	if fresh {
 		// Or after a crash the name would be as new as it was, and begin later.
-		if err := l.save(); err != nil {
+		if err := l.save(true); err != nil {
 			l.mu.Lock()
 			delete(l.named, name)
 			l.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *cursor) ready(ctx context.Context) (last uint64, moves int, err error) 
 		l.mu.Lock()
 		saved := c.place.position == c.place.saved || l.saveErr != nil
 		switch {
-		case l.closed || c.closed:
+		case l.closed || c.closed || c.forgot:
 			l.mu.Unlock()
 			return 0, 0, io.EOF
 		case c.next <= l.last && saved:
@@ -273,7 +273,7 @@ func (c *cursor) Lag() notifications.Lag {
 	} else {
 		lag.Accepted = c.pending + c.again + c.log.last - c.start
 	}
-	if !c.forgot {
+	if !c.forgot || !c.closed {
 		lag.Pending = c.unsettled()
 	}
 	return lag
@@ -311,6 +311,7 @@ func (c *cursor) end() {
 	if c.idle {
 		l.idle = without(l.idle, c)
 		c.idle = false
+		c.wake <- struct{}{} // has room
 	}
 	if !c.reading {
 		c.reader.close()
@@ -337,10 +338,11 @@ func (l *log) forget(name string) error {
 		return fmt.Errorf("journal: cursor %q: there is none", name)
 	}
 	if c := p.cursor; c != nil {
-		c.end()
-		c.forgot = true
+		c.forgot, p.cursor = true, nil
+		l.wake() // it reads no more
 	}
 	delete(l.named, name)
+	l.forgotten = append(l.forgotten, p)
 	l.mu.Unlock()
-	return l.save()
+	return closedAs(l.save(true))
 }

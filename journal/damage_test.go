@@ -563,7 +563,7 @@ func (s *specimen) withPlaces(t *testing.T) image {
 			l.named[name] = &place{position: position}
 		}
 		l.mu.Unlock()
-		require.NoError(t, l.save())
+		require.NoError(t, l.save(false))
 	}
 	img := fs.image() // as a crash would leave it
 	require.NoError(t, l.close())
@@ -617,7 +617,7 @@ func TestPlacesLost(t *testing.T) {
 			c.Settle(n)
 		}
 	}
-	require.NoError(t, l.save())
+	require.NoError(t, l.save(false))
 	assert.Len(t, fs.image().segments(), len(s.segments))
 	require.NoError(t, l.close())
 

@@ -25,8 +25,9 @@ type DeadLetters struct {
 	logger *logrus.Entry
 	taking chan struct{} // has room for whoever takes, so that no letter is given twice
 
-	mu   sync.Mutex // guards the rest
-	live []uint64   // positions of the letters that are still there, in order
+	mu      sync.Mutex // guards the rest
+	putting int        // letters that are on their way
+	live    []uint64   // positions of the letters that are still there, in order
 }
 
 var _ notifications.DeadLetterStore = (*DeadLetters)(nil)
@@ -124,14 +125,21 @@ func (d *DeadLetters) Put(ctx context.Context, letter notifications.DeadLetter) 
 	if letter.Event == nil {
 		return notifications.ErrNilEvent
 	}
+	d.mu.Lock()
+	d.putting++
+	d.mu.Unlock()
 	position, err := d.put(ctx, letterJSON{Letter: &letter})
+	d.mu.Lock()
+	d.putting--
+	if err == nil {
+		at, _ := slices.BinarySearch(d.live, position)
+		d.live = slices.Insert(d.live, at, position)
+	}
+	d.moved()
+	d.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	at, _ := slices.BinarySearch(d.live, position)
-	d.live = slices.Insert(d.live, at, position)
-	d.mu.Unlock()
 	e := letter.Event
 	d.logger.WithFields(logrus.Fields{
 		"endpoint": letter.Endpoint, "event.id": e.ID, "action": e.Action, "repository": e.Target.Repository,
@@ -165,6 +173,9 @@ func (d *DeadLetters) Take(ctx context.Context, match func(*notifications.DeadLe
 		return context.Cause(ctx)
 	}
 	defer func() { <-d.taking }()
+	if err := d.log.alive(); err != nil {
+		return closedAs(err) // or what is given could not be taken out
+	}
 
 	d.mu.Lock()
 	live := slices.Clone(d.live)
@@ -195,6 +206,9 @@ func (d *DeadLetters) Take(ctx context.Context, match func(*notifications.DeadLe
 // moved moves the place, so that segments with nothing but taken letters go. The caller
 // holds the lock.
 func (d *DeadLetters) moved() {
+	if d.putting > 0 {
+		return // one that is on disk may not be among the live yet
+	}
 	l := d.log
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -205,7 +205,7 @@ func (l *log) rewind(name string, after uint64) error {
 	}
 	l.wake()
 	l.mu.Unlock()
-	return l.save()
+	return l.save(true)
 }
 
 // move has the cursor go on behind a position. The caller holds the lock.

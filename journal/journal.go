@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/registry-notifications/notifications"
 )
@@ -18,8 +19,8 @@ type Journal struct {
 	letters *DeadLetters
 	lock    io.Closer
 
-	closing sync.Mutex
-	closed  bool
+	closing sync.Once
+	closed  chan struct{} // closed when result is final
 	result  error
 }
 
@@ -48,7 +49,7 @@ func openOn(fs fileSystem, dir string, config Config) (_ *Journal, err error) {
 	if err != nil {
 		return nil, prefixed(err)
 	}
-	j := &Journal{lock: lock}
+	j := &Journal{lock: lock, closed: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = j.shutdown()
@@ -95,15 +96,32 @@ func (j *Journal) DeadLetters() *DeadLetters { return j.letters }
 // leaves the rest to the next start: it waits for no receiver that is away. Writers that
 // are inside get their answer.
 func (j *Journal) Close(ctx context.Context) error {
-	err := j.Hub.Close(ctx)
-	j.closing.Lock()
-	defer j.closing.Unlock()
-	if !j.closed {
-		j.closed = true
-		j.result = errors.Join(err, j.shutdown())
+	j.closing.Do(func() {
+		err := j.Hub.Close(ctx)
+		go func() {
+			defer close(j.closed)
+			j.result = errors.Join(err, j.shutdown())
+		}()
+	})
+	// A disk that hangs keeps the directory, and not whoever closes.
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	select {
+	case <-j.closed:
+		return j.result
+	case <-ctx.Done():
 	}
-	return j.result
+	select {
+	case <-j.closed:
+		return j.result
+	case <-grace.C:
+		return fmt.Errorf("journal: closing: %w", context.Cause(ctx))
+	}
 }
+
+// closeGrace is how long the files may take to be closed after a Close whose context has
+// ended.
+const closeGrace = 250 * time.Millisecond
 
 func (j *Journal) shutdown() (err error) {
 	if j.log != nil {

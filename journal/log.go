@@ -30,28 +30,30 @@ type log struct {
 
 	disk segmentWriter // the committer's alone
 
-	mu       sync.Mutex // guards the rest
-	closed   bool
-	open     *batch // takes records; nil until there is one
-	busy     int64  // bytes of the batch that is being written
-	usual    int    // bytes of a batch, lately
-	segments []*segment
-	last     uint64 // the last position that was acknowledged
-	synced   uint64 // the last one that a power cut cannot take
-	clock    int64  // time of the newest record: it does not go back
-	tail     tail
-	named    map[string]*place
-	idle     []*cursor
-	room     chan struct{}   // closed, and made anew, when something may have changed for those who wait
-	damage   map[uint64]Span // that was reported, by its first position
-	doomed   []*segment      // to be removed when the places are saved
-	dropping bool            // a limit makes room
-	notes    []func()        // what to log when the lock is given back
-	keepAll  bool            // the places were lost: nothing is behind all of them
-	saveErr  error
-	stats    counts
+	mu        sync.Mutex // guards the rest
+	closed    bool
+	open      *batch // takes records; nil until there is one
+	busy      int64  // bytes of the batch that is being written
+	usual     int    // bytes of a batch, lately
+	segments  []*segment
+	last      uint64 // the last position that was acknowledged
+	synced    uint64 // the last one that a power cut cannot take
+	clock     int64  // time of the newest record: it does not go back
+	tail      tail
+	named     map[string]*place
+	idle      []*cursor
+	room      chan struct{}   // closed, and made anew, when something may have changed for those who wait
+	damage    map[uint64]Span // that was reported, by its first position
+	doomed    []*segment      // to be removed when the places are saved
+	dropping  bool            // a limit makes room
+	notes     []func()        // what to log when the lock is given back
+	forgotten []*place        // whose names are still on disk
+	keepAll   bool            // the places were lost: nothing is behind all of them
+	saveErr   error
+	stats     counts
 
 	saving sync.Mutex // held to write the places
+	over   bool       // guarded by it: the files are closed, and may be somebody else's
 }
 
 // counts are for Stat.

@@ -211,7 +211,7 @@ func (l *log) keepSaving() {
 			return
 		}
 		again = nil
-		err := l.save()
+		err := l.save(false)
 		switch {
 		case err == nil && failing:
 			l.logger.Info("journal: cursors are saved again")
@@ -225,25 +225,32 @@ func (l *log) keepSaving() {
 }
 
 // save has the places on disk, and then removes the segments that are behind all of them.
-func (l *log) save() error {
+// durable is for what somebody is told is on disk, whatever the configuration says of
+// syncs.
+func (l *log) save(durable bool) error {
 	l.saving.Lock()
 	defer l.saving.Unlock()
+	if l.over {
+		return errClosed
+	}
 	l.mu.Lock()
 	if l.keepAll && len(l.named) == 0 {
 		l.mu.Unlock()
 		return nil // or the next start would take it for the truth
 	}
+	forgotten := len(l.forgotten)
 	places := make(map[string]uint64, len(l.named))
 	for name, p := range l.named {
 		places[name] = p.position
 	}
 	l.mu.Unlock()
 
-	err := l.places.write(places, l.config.Sync == SyncAlways)
+	err := l.places.write(places, durable || l.config.Sync == SyncAlways)
 
 	l.mu.Lock()
 	l.saveErr = err
 	if err == nil {
+		l.forgotten = l.forgotten[forgotten:]
 		for name, position := range places {
 			if p := l.named[name]; p != nil {
 				p.saved = position
@@ -251,6 +258,7 @@ func (l *log) save() error {
 		}
 	}
 	l.wake()
+	l.roomAgain()
 	l.mu.Unlock()
 	l.trim()
 	if err != nil {
@@ -290,6 +298,9 @@ func (l *log) behind(retain time.Duration) (n int) {
 		return 0 // there are places, but nobody knows them yet
 	}
 	settled := l.last
+	for _, p := range l.forgotten {
+		settled = min(settled, p.saved)
+	}
 	for _, p := range l.named {
 		settled = min(settled, p.saved, p.position)
 	}

@@ -32,6 +32,7 @@ type reader struct {
 	seg   *segment
 	until uint64   // first position of the segment behind it, or zero
 	scan  *scanner // nil if the segment is gone
+	end   int64    // how far it is known to go, which the scanner may find to be less
 	held  frame    // read already, but to be returned later
 	holds bool
 }
@@ -195,10 +196,10 @@ func (r *reader) open(position uint64) (more bool, err error) {
 
 	if seg != nil && seg == r.seg {
 		r.until = until
-		if r.scan == nil || end <= r.scan.end {
+		if r.scan == nil || end <= r.end {
 			return false, nil
 		}
-		r.scan.end = end
+		r.end, r.scan.end = end, end
 		return true, nil
 	}
 	r.close()
@@ -214,7 +215,7 @@ func (r *reader) open(position uint64) (more bool, err error) {
 		r.seg = nil
 		return false, err
 	}
-	r.scan = newScanner(f, r.log.salt, end)
+	r.end, r.scan = end, newScanner(f, r.log.salt, end)
 	return true, nil
 }
 

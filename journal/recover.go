@@ -301,6 +301,9 @@ func (l *log) close() error {
 	l.shut()
 	close(l.quit)
 	l.ended.Wait()
-	err := l.save()
+	err := l.save(true)
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.over = true
 	return errors.Join(err, l.places.close())
 }

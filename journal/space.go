@@ -23,6 +23,9 @@ func (l *log) space(block int64) (wait <-chan struct{}, err error) {
 			return nil, nil
 		}
 	}
+	if nothing := l.settled() >= l.last && l.open == nil && l.busy == 0; nothing && len(l.segments) <= 1 && block <= l.config.MaxBytes/2 {
+		return nil, nil // only the newest segment is left, which goes when there is another
+	}
 	switch {
 	case l.config.MaxBytes > 0 && block > l.config.MaxBytes/2:
 		return nil, fmt.Errorf("%w: a block of %d bytes: allowed is half of MaxBytes, %d", notifications.ErrFull, block, l.config.MaxBytes/2)
