@@ -35,11 +35,10 @@ type cursor struct {
 	forgot   bool
 	reading  bool // the reader is in use
 
-	start    uint64 // the log's last position when the cursor was opened
-	pending  uint64 // records that were pending then
-	again    uint64 // that were given once more
-	dropped  map[string]uint64
-	overflow uint64
+	start   uint64 // the log's last position when the cursor was opened
+	pending uint64 // records that were pending then
+	again   uint64 // that were given once more
+	dropped map[string]uint64
 
 	out []record // Next's alone
 }
@@ -199,16 +198,13 @@ func (c *cursor) took(n int, lost Span, moves int) (ok bool) {
 
 // drop counts what will not be read. The caller holds the lock.
 func (c *cursor) drop(reason string, n uint64) {
-	switch {
-	case n == 0:
-	case reason == notifications.DroppedOverflow:
-		c.overflow += n
-	default:
-		if c.dropped == nil {
-			c.dropped = make(map[string]uint64)
-		}
-		c.dropped[reason] += n
+	if n == 0 || reason == notifications.DroppedOverflow {
+		return // that is what the hub takes anything for that is missing
 	}
+	if c.dropped == nil {
+		c.dropped = make(map[string]uint64)
+	}
+	c.dropped[reason] += n
 }
 
 // jump moves the cursor on to a position, past what is dropped, and returns how much that

@@ -39,11 +39,19 @@ func openLog(dir string, fs fileSystem, config Config) (_ *log, err error) {
 }
 
 func (l *log) openSegments() error {
+	l.salt = rand.Uint32()
+	if err := l.listSegments(); err != nil || len(l.segments) == 0 {
+		return err
+	}
+	return l.recover(l.segments[len(l.segments)-1])
+}
+
+// listSegments finds the segments that there are, and reads their headers.
+func (l *log) listSegments() error {
 	names, err := l.fs.Names(l.dir)
 	if err != nil {
 		return err
 	}
-	l.salt = rand.Uint32()
 	for _, name := range names {
 		first, salt, ok := parseSegmentName(name)
 		if !ok {
@@ -56,10 +64,7 @@ func (l *log) openSegments() error {
 		}
 		l.segments = append(l.segments, seg)
 	}
-	if len(l.segments) == 0 {
-		return nil
-	}
-	return l.recover(l.segments[len(l.segments)-1])
+	return nil
 }
 
 // openSegment reads a segment's header.

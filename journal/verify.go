@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -107,21 +106,8 @@ func looking(fs fileSystem, dir string) (*log, map[string]uint64, bool, error) {
 		dir: dir, fs: fs, logger: logrus.NewEntry(logger), now: time.Now,
 		named: make(map[string]*place), damage: make(map[uint64]Span), room: make(chan struct{}),
 	}
-	names, err := fs.Names(dir)
-	if err != nil {
+	if err := l.listSegments(); err != nil {
 		return nil, nil, false, err
-	}
-	for _, name := range names {
-		first, salt, ok := parseSegmentName(name)
-		if !ok {
-			continue
-		}
-		l.salt = salt
-		seg := &segment{path: filepath.Join(dir, name), first: first}
-		if err := l.openSegment(seg); err != nil {
-			return nil, nil, false, err
-		}
-		l.segments = append(l.segments, seg)
 	}
 	places, damaged, err := l.places.open(fs, dir)
 	_ = l.places.close()
