@@ -78,6 +78,7 @@ type Hub struct {
 
 	mu      sync.Mutex // guards the rest
 	workers map[string]*worker
+	adding  map[string]bool // names of workers that are still to come
 	closed  bool
 
 	closer closer
@@ -94,7 +95,10 @@ func NewHub(log Log, config HubConfig) (*Hub, error) {
 	if err := config.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Hub{log: log, config: config, workers: make(map[string]*worker)}, nil
+	return &Hub{
+		log: log, config: config,
+		workers: make(map[string]*worker), adding: make(map[string]bool),
+	}, nil
 }
 
 // Write puts a block of events into the log, all of it or none, and returns
@@ -131,17 +135,20 @@ func (h *Hub) Add(name string, sink Sink) error {
 }
 
 func (h *Hub) add(name string, sink Sink) (*worker, error) {
+	if err := h.reserve(name); err != nil {
+		return nil, err
+	}
+	// Without the lock: a log may have to wait for its disk.
+	cursor, err := h.cursor(name, sink)
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return nil, ErrSinkClosed
-	}
-	if h.workers[name] != nil {
-		return nil, fmt.Errorf("notifications: hub: sink name: %q: is in use: allowed is any other", name)
-	}
-	cursor, err := h.cursor(name, sink)
+	delete(h.adding, name)
 	if err != nil {
 		return nil, fmt.Errorf("notifications: hub: sink %q: %w", name, err)
+	}
+	if h.closed {
+		return nil, errors.Join(ErrSinkClosed, cursor.Close())
 	}
 	if e, ok := sink.(*Endpoint); ok {
 		e.joins(h.config.DeadLetters)
@@ -150,6 +157,20 @@ func (h *Hub) add(name string, sink Sink) (*worker, error) {
 	h.workers[name] = w
 	go w.run()
 	return w, nil
+}
+
+// reserve takes a name that is not in use.
+func (h *Hub) reserve(name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.closed:
+		return ErrSinkClosed
+	case h.workers[name] != nil || h.adding[name]:
+		return fmt.Errorf("notifications: hub: sink name: %q: is in use: allowed is any other", name)
+	}
+	h.adding[name] = true
+	return nil
 }
 
 // cursor opens the sink's cursor: in memory, with the limits that an endpoint has of

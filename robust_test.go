@@ -480,3 +480,36 @@ func TestAnswerCutInTheMiddleOfASecret(t *testing.T) {
 		assert.NotContains(t, failed.Answer, "hunter", "cut at %d", cut)
 	}
 }
+
+// slowLog is a log whose cursors take their time.
+type slowLog struct {
+	oneEventLog
+	opening chan bool
+	goOn   chan struct{}
+}
+
+func (l *slowLog) Cursor(name string) (Cursor, error) {
+	c, err := l.oneEventLog.Cursor(name)
+	l.opening <- true
+	<-l.goOn
+	return c, err
+}
+
+// TestSlowLog: while a log waits for its disk, everything else of the hub goes on.
+func TestSlowLog(t *testing.T) {
+	log := &slowLog{opening: make(chan bool, 1), goOn: make(chan struct{})}
+	hub, err := NewHub(log, quick)
+	require.NoError(t, err)
+	f := new(sinktest.Fake)
+	added := make(chan error)
+	go func() { added <- hub.Add("fake", f) }()
+	<-log.opening
+	assert.Empty(t, hub.Metrics())
+	assert.ErrorContains(t, hub.Add("fake", f), "is in use")
+	assert.ErrorContains(t, hub.Remove(t.Context(), "fake"), "is not in the hub")
+	require.NoError(t, hub.Close(t.Context()))
+	close(log.goOn)
+	assert.ErrorIs(t, <-added, ErrSinkClosed)
+	assert.False(t, f.Closed(), "it was never the hub's")
+	assert.Empty(t, hub.Metrics())
+}
