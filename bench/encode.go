@@ -20,11 +20,32 @@ func encodeTheirs(_ []byte, e *theirs.Event) ([]byte, error) { return json.Marsh
 func encoding() experiment {
 	return experiment{
 		rows: []row{{name: "encode", unit: "ns", peer: distribution, targets: []target{atMost(ratio, 0.2)}}},
-		round: inTurn(
-			func(s scale) ([]float64, error) { return timeEncoding(s.of(50_000), newMaker().ours, encodeOurs) },
+		round: averaged(10, inTurn(
+			func(s scale) ([]float64, error) { return timeEncoding(s.of(200_000), newMaker().ours, encodeOurs) },
 			func(s scale) ([]float64, error) { return timeEncoding(s.of(50_000), newMaker().theirs, encodeTheirs) },
 			nil,
-		),
+		)),
+	}
+}
+
+// averaged does a round of times in so many small ones, for the reason that often has.
+func averaged(times int, round func(scale) ([]sample, error)) func(scale) ([]sample, error) {
+	return func(s scale) ([]sample, error) {
+		var mean []sample
+		for range times {
+			samples, err := round(s * scale(times))
+			if err != nil {
+				return nil, err
+			}
+			if mean == nil {
+				mean = make([]sample, len(samples))
+			}
+			for i, one := range samples {
+				mean[i].ours += one.ours / float64(times)
+				mean[i].peer += one.peer / float64(times)
+			}
+		}
+		return mean, nil
 	}
 }
 

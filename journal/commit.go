@@ -27,7 +27,9 @@ func (l *log) commit() {
 			}
 		case <-due:
 			due = nil
-			l.syncNow()
+			if !l.syncNow() {
+				due = time.After(l.config.SyncInterval)
+			}
 		case <-l.quit:
 			if b := l.swap(); b != nil { // nobody adds any more
 				l.finish(b, l.disk.write(l, b))
@@ -104,19 +106,19 @@ func (l *log) finish(b *batch, err error) {
 }
 
 // syncNow makes durable what an interval has brought.
-func (l *log) syncNow() {
+func (l *log) syncNow() (ok bool) {
 	l.mu.Lock()
-	last := l.last
+	last, clock := l.last, l.clock
 	l.mu.Unlock()
-	if err := l.disk.sync(l); err != nil {
-		l.logger.WithError(err).Error("journal: sync failed; a power cut may lose what was written since the last one")
-		return
+	if !l.disk.sync(l, last+1, clock) {
+		return false
 	}
 	l.mu.Lock()
 	l.synced = last
 	l.wake()
 	l.roomAgain() // for feeds
 	l.mu.Unlock()
+	return true
 }
 
 // segmentWriter writes the newest segment.
@@ -125,6 +127,10 @@ type segmentWriter struct {
 	seg     *segment
 	size    int64 // written and acknowledged
 	failing bool
+
+	// A sync of what was put off has failed: a power cut may take records, and with them
+	// their positions, which another segment behind them keeps.
+	unsure bool
 }
 
 // write puts a batch on disk, as durable as it has to be. After an error the segment is
@@ -134,7 +140,7 @@ func (w *segmentWriter) write(l *log, b *batch) (err error) {
 		w.leave(l)
 	}
 	if w.file == nil {
-		err = w.begin(l, b)
+		err = w.begin(l, b.first, time.Unix(0, b.time), int64(len(b.buf)))
 	}
 	if err == nil {
 		err = w.put(l, b)
@@ -161,9 +167,7 @@ func (w *segmentWriter) put(l *log, b *batch) error {
 	if err != nil {
 		// What got there of the batch may come out at the next start, unless another
 		// segment begins with the same position before.
-		_ = w.file.Truncate(w.size)
-		_ = w.file.Close()
-		w.file = nil
+		w.giveUp(l)
 		return err
 	}
 	w.size += int64(len(b.buf))
@@ -180,25 +184,57 @@ func (w *segmentWriter) full(l *log, b *batch) bool {
 	return keep > 0 && time.Unix(0, b.time).Sub(w.seg.created) > keep/8
 }
 
-// begin begins a segment with a batch. What it needs is on disk before the batch is:
-// the room, the header, and the entry in the directory.
-func (w *segmentWriter) begin(l *log, b *batch) error {
-	seg := &segment{path: segmentPath(l.dir, b.first, l.salt), first: b.first, created: time.Unix(0, b.time)}
-	if err := l.disown(b.first); err != nil {
-		return err
+// giveUp ends a segment after an error. What was acknowledged of it stays readable.
+func (w *segmentWriter) giveUp(l *log) {
+	if err := w.file.Truncate(w.size); err == nil {
+		w.shrunk(l)
 	}
+	if l.config.Sync == SyncInterval && !w.unsure {
+		w.doubt(l, w.file.Sync())
+	}
+	_ = w.file.Close()
+	w.file = nil
+}
+
+// doubt notes that a sync of what was put off has failed. Another that succeeds proves
+// nothing: the system reports an error once.
+func (w *segmentWriter) doubt(l *log, err error) {
+	if err != nil && !w.unsure {
+		w.unsure = true
+		l.logger.WithError(err).WithField("segment", w.seg.path).
+			Error("journal: sync failed; a power cut may lose what was written since the last one")
+	}
+}
+
+// shrunk notes that nothing is set aside any more for the newest segment.
+func (w *segmentWriter) shrunk(l *log) {
+	l.mu.Lock()
+	w.seg.room = 0
+	l.mu.Unlock()
+}
+
+// begin begins a segment that has room for so many bytes. What it needs is on disk
+// before they are: the room, the header, and the entry in the directory.
+func (w *segmentWriter) begin(l *log, first uint64, created time.Time, bytes int64) error {
+	seg := &segment{path: segmentPath(l.dir, first, l.salt), first: first, created: created}
+	l.disown(first)
 	f, err := l.fs.Create(seg.path)
-	if errors.Is(err, fs.ErrExist) {
-		// It was begun before, in vain, and could not be removed then.
-		if err = l.fs.Remove(seg.path); err == nil {
-			f, err = l.fs.Create(seg.path)
+	again := errors.Is(err, fs.ErrExist)
+	if again {
+		// It was begun before, in vain. Its name is not taken away: there may be nothing
+		// else that says where the log goes on.
+		if f, err = l.fs.Open(seg.path); err == nil {
+			err = f.Truncate(0)
 		}
 	}
 	if err != nil {
+		if f != nil {
+			_ = f.Close()
+		}
 		return err
 	}
-	size := max(l.config.SegmentBytes, segmentHead+int64(len(b.buf)))
-	err = f.Allocate(size)
+	seg.room = max(l.config.SegmentBytes, segmentHead+bytes)
+	err = f.Allocate(seg.room)
 	if err == nil {
 		_, err = f.WriteAt(appendSegmentHead(nil, seg.first, l.salt, seg.created), 0)
 	}
@@ -209,11 +245,14 @@ func (w *segmentWriter) begin(l *log, b *batch) error {
 		err = l.fs.SyncDir(l.dir)
 	}
 	if err != nil {
+		_ = f.Truncate(0)
 		_ = f.Close()
-		_ = l.fs.Remove(seg.path)
+		if !again {
+			_ = l.fs.Remove(seg.path)
+		}
 		return err
 	}
-	w.file, w.seg, w.size = f, seg, segmentHead
+	w.file, w.seg, w.size, w.unsure = f, seg, segmentHead, false
 	l.mu.Lock()
 	seg.size = segmentHead
 	l.segments = append(l.segments, seg)
@@ -222,41 +261,41 @@ func (w *segmentWriter) begin(l *log, b *batch) error {
 	return nil
 }
 
-// disown removes a segment that begins with a position and of which nothing was ever
-// acknowledged.
-func (l *log) disown(first uint64) error {
+// disown leaves out a segment that begins with a position and of which nothing was ever
+// acknowledged, so that trim never sees it beside the one with the same name.
+func (l *log) disown(first uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.segments)
-	if n == 0 || l.segments[n-1].first != first {
-		return nil
+	if n := len(l.segments); n > 0 && l.segments[n-1].first == first {
+		l.segments = l.segments[:n-1]
 	}
-	// With the lock held, so that trim never sees it beside the one with the same name.
-	if err := l.fs.Remove(l.segments[n-1].path); err != nil && !isGone(err) {
-		return err
-	}
-	l.segments = l.segments[:n-1]
-	return nil
 }
 
-func (w *segmentWriter) sync(l *log) error {
-	if w.file == nil {
-		return nil
+// sync makes durable what was put off. If that cannot be known any more, an empty
+// segment keeps at least the positions up to the next.
+func (w *segmentWriter) sync(l *log, next uint64, clock int64) (ok bool) {
+	if w.file != nil {
+		if err := w.file.Sync(); err != nil {
+			w.doubt(l, err)
+			w.giveUp(l)
+		}
 	}
-	err := w.file.Sync()
-	if err != nil {
-		_ = w.file.Close()
-		w.file = nil // what is in it stays readable
+	if w.file == nil && w.unsure {
+		return w.begin(l, next, time.Unix(0, clock), 0) == nil
 	}
-	return err
+	return true
 }
 
 // leave ends a segment that is full.
 func (w *segmentWriter) leave(l *log) {
 	err := w.file.Truncate(w.size)
+	if err == nil {
+		w.shrunk(l)
+	}
 	if err == nil && l.config.Sync != SyncNone {
 		err = w.file.Sync()
 	}
+	w.unsure = w.unsure || err != nil
 	if closeErr := w.file.Close(); err == nil {
 		err = closeErr
 	}

@@ -52,8 +52,8 @@ type Config struct {
 	// of MaxBytes if that is less; at least 64 KiB. Only whole segments are removed.
 	SegmentBytes int64
 
-	// MaxBytes is how much the segments may take on disk, twice SegmentBytes at least. Zero
-	// means no limit.
+	// MaxBytes is how much the segments may take on disk, with what is set aside for the
+	// newest; twice SegmentBytes at least. Zero means no limit.
 	MaxBytes int64
 
 	// MaxAge is how old the oldest event may get that a sink has not settled. It is looked

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -180,7 +181,11 @@ func (c *cursor) took(n int, lost Span, moves int) (ok bool) {
 		c.reader.close()
 		return false
 	}
-	if c.moves != moves || n == 0 && lost.Len() == 0 {
+	if c.moves != moves {
+		c.reader.close() // which may be all that keeps a segment on disk
+		return false
+	}
+	if n == 0 && lost.Len() == 0 {
 		return false
 	}
 	if n > 0 {
@@ -216,9 +221,18 @@ func (c *cursor) jump(to uint64, reason string) uint64 {
 	n := to - c.next
 	c.drop(reason, n)
 	c.next = to
-	c.moves++
+	c.moved()
 	c.landed()
 	return n
+}
+
+// moved has the reader give up what it has, which may be all that keeps a segment on
+// disk. The caller holds the lock.
+func (c *cursor) moved() {
+	c.moves++
+	if !c.reading {
+		c.reader.close()
+	}
 }
 
 // landed moves the place on when nothing is on its way: what was lost or dropped behind
@@ -325,15 +339,22 @@ func without(cursors []*cursor, c *cursor) []*cursor {
 	return kept
 }
 
-// forget drops a place, and what the log keeps for it alone.
-func (l *log) forget(name string) error {
+// errInUse says that a place has a cursor.
+var errInUse = errors.New("journal: cursor: in use")
+
+// forget drops a place, and what the log keeps for it alone. With idle it has to be one
+// without a cursor.
+func (l *log) forget(name string, idle bool) error {
 	l.mu.Lock()
 	p := l.named[name]
 	if p == nil {
 		l.mu.Unlock()
 		return fmt.Errorf("journal: cursor %q: there is none", name)
 	}
-	if c := p.cursor; c != nil {
+	if c := p.cursor; c != nil && idle {
+		l.mu.Unlock()
+		return errInUse
+	} else if c != nil {
 		c.forgot, p.cursor = true, nil
 		l.wake() // it reads no more
 	}

@@ -1,10 +1,10 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -108,7 +108,8 @@ func (d *DeadLetters) scan(ctx context.Context, after uint64, f func(uint64, let
 		for _, rec := range out[:n] {
 			var l letterJSON
 			if err := json.Unmarshal(rec.payload, &l); err != nil {
-				return fmt.Errorf("journal: dead letter %d: %w", rec.position, err)
+				d.log.report(Span{rec.position, rec.position})
+				continue
 			}
 			if err := f(rec.position, l); err != nil {
 				return err
@@ -149,11 +150,13 @@ func (d *DeadLetters) Put(ctx context.Context, letter notifications.DeadLetter) 
 }
 
 func (d *DeadLetters) put(ctx context.Context, l letterJSON) (position uint64, err error) {
-	payload, err := json.Marshal(l)
-	if err != nil {
+	var payload bytes.Buffer
+	encoder := json.NewEncoder(&payload)
+	encoder.SetEscapeHTML(false) // a letter is hardly longer than its event
+	if err := encoder.Encode(l); err != nil {
 		return 0, err
 	}
-	position, err = d.log.appendOne(ctx, payload)
+	position, err = d.log.appendOne(ctx, payload.Bytes())
 	return position, closedAs(err)
 }
 

@@ -425,7 +425,7 @@ func TestFaultsOneAfterAnother(t *testing.T) {
 	}
 }
 
-// TestRemovedFromBothEnds: a segment that came to nothing is removed at one end of the log
+// TestRemovedFromBothEnds: a segment that came to nothing is begun again at one end of the log
 // while those that are settled are at the other.
 func TestRemovedFromBothEnds(t *testing.T) {
 	fs := newFaultFS(newMemFS())
@@ -453,7 +453,7 @@ func TestRemovedFromBothEnds(t *testing.T) {
 	}
 	require.ErrorIs(t, err, syscall.EIO)
 
-	waiting, release := fs.hold("Remove")
+	waiting, release := fs.hold("Truncate")
 	done := make(chan error, 2)
 	go func() {
 		_, err := l.appendOne(t.Context(), payload)

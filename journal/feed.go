@@ -46,10 +46,10 @@ func (j *Journal) Read(ctx context.Context, after uint64, most int) ([]Record, e
 		if err != nil {
 			return nil, err
 		}
-		if n > 0 {
-			return decode(out[:n])
+		if records := j.log.decode(out[:n]); len(records) > 0 {
+			return records, nil
 		}
-		if lost.Len() == 0 {
+		if n == 0 && lost.Len() == 0 {
 			break
 		}
 		j.log.report(lost)
@@ -60,15 +60,27 @@ func (j *Journal) Read(ctx context.Context, after uint64, most int) ([]Record, e
 	return nil, nil
 }
 
-func decode(records []record) ([]Record, error) {
-	all := make([]Record, len(records))
-	for i, r := range records {
-		all[i] = Record{Position: r.position, Time: time.Unix(0, r.time), Event: new(notifications.Event)}
-		if err := all[i].Event.UnmarshalJSON(r.payload); err != nil {
-			return nil, fmt.Errorf("journal: record %d: %w", r.position, err)
+// decode makes events of records. What is none, though it is just as it was written, is
+// as good as damaged.
+func (l *log) decode(records []record) []Record {
+	all := make([]Record, 0, len(records))
+	for _, r := range records {
+		rec, err := decode(r)
+		if err != nil {
+			l.report(Span{r.position, r.position})
+			continue
 		}
+		all = append(all, rec)
 	}
-	return all, nil
+	return all
+}
+
+func decode(r record) (Record, error) {
+	rec := Record{Position: r.position, Time: time.Unix(0, r.time), Event: new(notifications.Event)}
+	if err := rec.Event.UnmarshalJSON(r.payload); err != nil {
+		return rec, fmt.Errorf("journal: record %d: %w", r.position, err)
+	}
+	return rec, nil
 }
 
 // Wait returns when there is something behind a position, or ctx or the journal ends.
@@ -137,8 +149,8 @@ func (l *log) isBehind(after uint64) (more bool, changed <-chan struct{}, err er
 	if first := l.first(); after+1 < first || after > l.seen() {
 		return false, nil, &PositionError{Position: after, First: first, Last: l.seen()}
 	}
-	for s, lost := l.damage[after+1]; lost; s, lost = l.damage[after+1] {
-		after = s.Last // there is nothing to be read in there
+	if row, lost := l.damage.at(after + 1); lost {
+		after = row.Last // there is nothing to be read in there
 	}
 	if l.closed && after >= l.seen() {
 		return false, nil, errClosed
@@ -217,15 +229,8 @@ func (c *cursor) move(after uint64) {
 	} else {
 		c.drop(notifications.DroppedSkipped, unread-now)
 	}
-	c.moves++
+	c.moved()
 	for i := range c.flights {
 		c.flights[i].stale = true
 	}
-}
-
-func (l *log) isIdle(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p := l.named[name]
-	return p != nil && p.cursor == nil
 }

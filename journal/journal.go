@@ -65,8 +65,10 @@ func openOn(fs fileSystem, dir string, config Config) (_ *Journal, err error) {
 		}
 		config.Hub.DeadLetters = j.letters
 	}
-	j.Hub, err = notifications.NewHub(eventLog{j.log}, config.Hub)
-	return j, err
+	if j.Hub, err = notifications.NewHub(eventLog{j.log}, config.Hub); err != nil {
+		return nil, err
+	}
+	return j, nil
 }
 
 // prefixed has an error of the system say whose it is.
@@ -82,10 +84,11 @@ func prefixed(err error) error {
 // Remove takes the named sink out of the hub, if it is in, and forgets its place, which
 // until then holds the segments behind it whether the sink is there or not.
 func (j *Journal) Remove(ctx context.Context, name string) error {
-	if j.log.isIdle(name) {
-		return j.log.forget(name)
+	err := j.log.forget(name, true)
+	if errors.Is(err, errInUse) {
+		return j.Hub.Remove(ctx, name)
 	}
-	return j.Hub.Remove(ctx, name)
+	return err
 }
 
 // DeadLetters returns where the hub's endpoints put what they give up, or nil if the
@@ -97,20 +100,20 @@ func (j *Journal) DeadLetters() *DeadLetters { return j.letters }
 // are inside get their answer.
 func (j *Journal) Close(ctx context.Context) error {
 	j.closing.Do(func() {
-		err := j.Hub.Close(ctx)
 		go func() {
 			defer close(j.closed)
+			err := j.Hub.Close(ctx)
 			j.result = errors.Join(err, j.shutdown())
 		}()
 	})
-	// A disk that hangs keeps the directory, and not whoever closes.
-	grace := time.NewTimer(closeGrace)
-	defer grace.Stop()
 	select {
 	case <-j.closed:
 		return j.result
 	case <-ctx.Done():
 	}
+	// A disk that hangs keeps the directory, and not whoever closes.
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
 	select {
 	case <-j.closed:
 		return j.result
@@ -119,9 +122,9 @@ func (j *Journal) Close(ctx context.Context) error {
 	}
 }
 
-// closeGrace is how long the files may take to be closed after a Close whose context has
-// ended.
-const closeGrace = 250 * time.Millisecond
+// closeGrace is how long the hub and the files may take to be closed after a Close whose
+// context has ended.
+const closeGrace = time.Second
 
 func (j *Journal) shutdown() (err error) {
 	if j.log != nil {
@@ -151,7 +154,7 @@ func (l eventLog) Cursor(name string) (notifications.Cursor, error) {
 	return c, nil
 }
 
-func (l eventLog) Forget(name string) error { return l.forget(name) }
+func (l eventLog) Forget(name string) error { return l.forget(name, false) }
 
 func (l eventLog) Durable() bool { return true }
 

@@ -42,13 +42,13 @@ type log struct {
 	tail      tail
 	named     map[string]*place
 	idle      []*cursor
-	room      chan struct{}   // closed, and made anew, when something may have changed for those who wait
-	damage    map[uint64]Span // that was reported, by its first position
-	doomed    []*segment      // to be removed when the places are saved
-	dropping  bool            // a limit makes room
-	notes     []func()        // what to log when the lock is given back
-	forgotten []*place        // whose names are still on disk
-	keepAll   bool            // the places were lost: nothing is behind all of them
+	room      chan struct{} // closed, and made anew, when something may have changed for those who wait
+	damage    spans         // that was reported
+	doomed    []*segment    // to be removed when the places are saved
+	dropping  bool          // a limit makes room
+	notes     []func()      // what to log when the lock is given back
+	forgotten []*place      // whose names are still on disk
+	keepAll   bool          // the places were lost: nothing is behind all of them
 	saveErr   error
 	stats     counts
 
@@ -269,13 +269,13 @@ func (l *log) segmentOf(position uint64) (seg *segment, next uint64) {
 // lost reports records that cannot be read any more, each once. The caller holds the
 // lock.
 func (l *log) lost(s Span) {
-	if _, known := l.damage[s.First]; known || s.Len() == 0 {
+	n := l.damage.add(s)
+	if n == 0 {
 		return
 	}
-	l.damage[s.First] = s
-	l.stats.damaged += s.Len()
+	l.stats.damaged += n
 	l.notes = append(l.notes, func() {
-		l.logger.WithFields(logrus.Fields{"positions": s.String(), "records": s.Len()}).
+		l.logger.WithFields(logrus.Fields{"positions": s.String(), "records": n}).
 			Error("journal: records are damaged, and skipped")
 	})
 }

@@ -277,6 +277,7 @@ func (l *log) trim() {
 	}
 	gone := append(l.segments[:0:0], l.segments[:behind]...)
 	l.segments = l.segments[behind:]
+	l.damage.forget(l.first())
 	gone, l.doomed = append(l.doomed, gone...), nil
 	if len(gone) > 0 {
 		l.roomAgain()

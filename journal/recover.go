@@ -17,7 +17,7 @@ func openLog(dir string, fs fileSystem, config Config) (_ *log, err error) {
 	l := &log{
 		dir: dir, fs: fs, config: config, logger: config.Logger.WithField("journal", dir), now: time.Now,
 		kick: make(chan struct{}, 1), dirty: make(chan struct{}, 1), quit: make(chan struct{}),
-		named: make(map[string]*place), damage: make(map[uint64]Span), room: make(chan struct{}),
+		named: make(map[string]*place), room: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {

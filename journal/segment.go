@@ -29,10 +29,14 @@ type segment struct {
 	created time.Time
 
 	size   int64     // of what was written and acknowledged, in bytes
+	room   int64     // that is set aside for it on disk, in bytes
 	newest time.Time // record; zero if an earlier run has written it
 
 	damaged bool // in its header
 }
+
+// taken is how much of the disk a segment takes, in bytes.
+func (s *segment) taken() int64 { return max(s.size, s.room) }
 
 const (
 	segmentHead  = 32

@@ -53,17 +53,8 @@ const (
 // exceeded says which limit a block of so many bytes would be over. The caller holds the
 // lock.
 func (l *log) exceeded(block int64) string {
-	if most := l.config.MaxBytes; most > 0 {
-		bytes := block + l.busy
-		if l.open != nil {
-			bytes += int64(len(l.open.buf))
-		}
-		for _, s := range l.segments {
-			bytes += s.size
-		}
-		if bytes > most {
-			return tooMuch
-		}
+	if most := l.config.MaxBytes; most > 0 && l.takes(block) > most {
+		return tooMuch
 	}
 	if age := l.config.MaxAge; age > 0 && l.hasPending() {
 		if i := l.oldestPending(); i >= 0 && !l.newest(i).IsZero() && l.now().Sub(l.newest(i)) > age {
@@ -71,6 +62,24 @@ func (l *log) exceeded(block int64) string {
 		}
 	}
 	return ""
+}
+
+// takes returns how much of the disk is taken with another block. What has no room in the
+// newest segment gets a new one. The caller holds the lock.
+func (l *log) takes(block int64) (bytes int64) {
+	more := block + l.busy
+	if l.open != nil {
+		more += int64(len(l.open.buf))
+	}
+	var free int64
+	for _, s := range l.segments {
+		bytes += s.taken()
+		free = s.taken() - s.size
+	}
+	if more > free {
+		bytes += max(more, l.config.SegmentBytes) - free
+	}
+	return bytes
 }
 
 // hasPending says whether a place is behind. The caller holds the lock.
@@ -126,6 +135,7 @@ func (l *log) dropOldest(reason string) {
 func (l *log) doom(n int) {
 	l.doomed = append(l.doomed, l.segments[:n]...)
 	l.segments = l.segments[n:]
+	l.damage.forget(l.first())
 	l.changed()
 }
 

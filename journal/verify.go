@@ -13,7 +13,7 @@ import (
 type Stats struct {
 	First, Last uint64 // positions; Last is First-1 if there is nothing
 	Segments    int
-	Bytes       int64 // of the segments
+	Bytes       int64 // that the segments take on disk
 	Cursors     map[string]CursorStats
 	Damaged     uint64 // records that were found to be damaged since Open
 	TornBytes   uint64 // that were cut off at Open
@@ -39,7 +39,7 @@ func (l *log) stat() Stats {
 		Damaged: l.stats.damaged, TornBytes: l.stats.torn, Dropped: l.stats.dropped, Failing: l.saveErr != nil,
 	}
 	for _, seg := range l.segments {
-		s.Bytes += seg.size
+		s.Bytes += seg.taken()
 	}
 	for name, p := range l.named {
 		s.Cursors[name] = CursorStats{
@@ -89,11 +89,12 @@ func Verify(ctx context.Context, dir string, progress func(read, all int64)) (*R
 func Cat(ctx context.Context, dir string, f func(Record) error) (*Report, error) {
 	r := new(Report)
 	err := walk(ctx, reading{}, dir, r, nil, func(rec record) error {
-		decoded, err := decode([]record{rec})
+		decoded, err := decode(rec)
 		if err != nil {
-			return err
+			r.Damaged = append(r.Damaged, Span{rec.position, rec.position})
+			return nil
 		}
-		return f(decoded[0])
+		return f(decoded)
 	})
 	return r, err
 }
@@ -104,7 +105,7 @@ func looking(fs fileSystem, dir string) (*log, map[string]uint64, bool, error) {
 	logger.SetOutput(io.Discard)
 	l := &log{
 		dir: dir, fs: fs, logger: logrus.NewEntry(logger), now: time.Now,
-		named: make(map[string]*place), damage: make(map[uint64]Span), room: make(chan struct{}),
+		named: make(map[string]*place), room: make(chan struct{}),
 	}
 	if err := l.listSegments(); err != nil {
 		return nil, nil, false, err
