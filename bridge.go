@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -54,9 +55,23 @@ type BridgeConfig struct {
 	// the server names none. It is right only if something in front has checked it.
 	TrustBasicUser bool
 
+	// CountHEAD takes a HEAD for a pull, as distribution's own package does.
+	CountHEAD bool
+
 	// Logger is used where a call's context has none. Nil means logrus's standard
 	// logger.
 	Logger *logrus.Entry
+}
+
+// Validate returns a *ConfigError for what a bridge cannot have.
+func (c *BridgeConfig) Validate() error {
+	if err := notNegative("dispatchtimeout", c.DispatchTimeout); err != nil {
+		return fmt.Errorf("notifications: bridge: %w", err)
+	}
+	if c.TrustedProxies < 0 {
+		return fmt.Errorf("notifications: bridge: %w", wrong("trustedproxies", "%d: allowed are zero and above", c.TrustedProxies))
+	}
+	return nil
 }
 
 // Bridge is a Listener that makes an Event of each call and writes it to a Sink. One
@@ -79,14 +94,11 @@ func NewBridge(sink Sink, config BridgeConfig) (*Bridge, error) {
 	if sink == nil {
 		return nil, errors.New("notifications: bridge: sink: nil")
 	}
-	if err := notNegative("dispatchtimeout", config.DispatchTimeout); err != nil {
-		return nil, fmt.Errorf("notifications: bridge: %w", err)
+	if err := config.Validate(); err != nil {
+		return nil, err
 	}
 	if config.DispatchTimeout == 0 {
 		config.DispatchTimeout = time.Second
-	}
-	if config.TrustedProxies < 0 {
-		return nil, fmt.Errorf("notifications: bridge: %w", wrong("trustedproxies", "%d: allowed are zero and above", config.TrustedProxies))
 	}
 	config.Logger = orStandardLogger(config.Logger)
 	published.publishRejected()
@@ -101,16 +113,20 @@ func (b *Bridge) ManifestPushed(ctx context.Context, repo reference.Named, dgst 
 	return b.manifest(ctx, ActionPush, repo, dgst, m, tag)
 }
 
-// ManifestPulled writes a pull of a manifest.
+// ManifestPulled writes a pull of a manifest, if it is one: see the package's
+// documentation.
 func (b *Bridge) ManifestPulled(ctx context.Context, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
+	if !b.pullsManifest(ctx, dgst) {
+		return nil
+	}
 	return b.manifest(ctx, ActionPull, repo, dgst, m, tag)
 }
 
 // ManifestDeleted writes the delete of a manifest.
 func (b *Bridge) ManifestDeleted(ctx context.Context, repo reference.Named, dgst digest.Digest) error {
-	e, _ := b.event(ctx, ActionDelete, TypeManifest, repo)
-	e.Target.Digest = dgst
-	return b.write(ctx, e)
+	d, _ := b.begin(ctx, ActionDelete, TypeManifest, repo)
+	d.event.Target.Digest = dgst
+	return b.write(ctx, d)
 }
 
 // BlobPushed writes a push of a blob.
@@ -118,8 +134,11 @@ func (b *Bridge) BlobPushed(ctx context.Context, repo reference.Named, desc dist
 	return b.blob(ctx, ActionPush, repo, desc, nil)
 }
 
-// BlobPulled writes a pull of a blob.
+// BlobPulled writes a pull of a blob, if it is one: see the package's documentation.
 func (b *Bridge) BlobPulled(ctx context.Context, repo reference.Named, desc distribution.Descriptor) error {
+	if !b.pullsBlob(ctx, desc) {
+		return nil
+	}
 	return b.blob(ctx, ActionPull, repo, desc, nil)
 }
 
@@ -130,41 +149,41 @@ func (b *Bridge) BlobMounted(ctx context.Context, repo reference.Named, desc dis
 
 // BlobDeleted writes the delete of a blob.
 func (b *Bridge) BlobDeleted(ctx context.Context, repo reference.Named, dgst digest.Digest) error {
-	e, _ := b.event(ctx, ActionDelete, TypeBlob, repo)
-	e.Target.Digest = dgst
-	return b.write(ctx, e)
+	d, _ := b.begin(ctx, ActionDelete, TypeBlob, repo)
+	d.event.Target.Digest = dgst
+	return b.write(ctx, d)
 }
 
 // TagDeleted writes the delete of a tag. What it pointed to is still there.
 func (b *Bridge) TagDeleted(ctx context.Context, repo reference.Named, tag string) error {
-	e, _ := b.event(ctx, ActionDelete, TypeTag, repo)
-	e.Target.Tag = tag
-	return b.write(ctx, e)
+	d, _ := b.begin(ctx, ActionDelete, TypeTag, repo)
+	d.event.Target.Tag = tag
+	return b.write(ctx, d)
 }
 
 // RepositoryDeleted writes the delete of a whole repository.
 func (b *Bridge) RepositoryDeleted(ctx context.Context, repo reference.Named) error {
-	e, _ := b.event(ctx, ActionDelete, TypeRepository, repo)
-	return b.write(ctx, e)
+	d, _ := b.begin(ctx, ActionDelete, TypeRepository, repo)
+	return b.write(ctx, d)
 }
 
 // RepositoryRenamed writes the rename of a repository.
 func (b *Bridge) RepositoryRenamed(ctx context.Context, from, to reference.Named) error {
-	e, _ := b.event(ctx, ActionRename, TypeRepository, to)
-	e.Target.FromRepository = from.Name()
-	return b.write(ctx, e)
+	d, _ := b.begin(ctx, ActionRename, TypeRepository, to)
+	d.event.Target.FromRepository = from.Name()
+	return b.write(ctx, d)
 }
 
 func (b *Bridge) manifest(ctx context.Context, action string, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
-	e, urls := b.event(ctx, action, TypeManifest, repo)
-	t := &e.Target
+	d, urls := b.begin(ctx, action, TypeManifest, repo)
+	t := &d.event.Target
 	t.Digest, t.Tag = dgst, tag
-	b.complete(ctx, e, func() error { return b.describe(t, m) })
-	b.complete(ctx, e, func() (err error) {
+	b.complete(ctx, &d.event, func() error { return b.describe(t, m) })
+	b.complete(ctx, &d.event, func() (err error) {
 		t.URL, err = contentURL(urls, TypeManifest, repo, t.Repository, dgst)
 		return err
 	})
-	return b.write(ctx, e)
+	return b.write(ctx, d)
 }
 
 func (b *Bridge) describe(t *Target, m distribution.Manifest) error {
@@ -177,41 +196,117 @@ func (b *Bridge) describe(t *Target, m distribution.Manifest) error {
 	mediaType, payload, err := m.Payload()
 	if err == nil {
 		t.MediaType, t.Size = mediaType, int64(len(payload))
+		t.total()
 	}
 	return err
 }
 
 func (b *Bridge) blob(ctx context.Context, action string, repo reference.Named, desc distribution.Descriptor, from reference.Named) error {
-	e, urls := b.event(ctx, action, TypeBlob, repo)
-	t := &e.Target
+	d, urls := b.begin(ctx, action, TypeBlob, repo)
+	t := &d.event.Target
 	t.MediaType, t.Digest, t.Size = desc.MediaType, desc.Digest, desc.Size
 	if from != nil {
 		t.FromRepository = from.Name()
 	}
-	b.complete(ctx, e, func() (err error) {
+	b.complete(ctx, &d.event, func() (err error) {
 		t.URL, err = contentURL(urls, TypeBlob, repo, t.Repository, desc.Digest)
 		return err
 	})
-	return b.write(ctx, e)
+	return b.write(ctx, d)
 }
 
-// event starts an event with what the context of the call says, and finds the URLs
-// for its target: none if nobody knows the host.
-func (b *Bridge) event(ctx context.Context, action, kind string, repo reference.Named) (*Event, URLBuilder) {
-	id, r := requestFrom(ctx)
-	trusted := proxies(b.config.TrustedProxies)
+// dispatch is an event on its way to the sink, in one piece with what takes it there.
+type dispatch struct {
+	event Event
+	block [1]*Event
+	wait  patience
+}
 
-	e := NewEvent(action)
+// begin starts an event with what the context of the call says, and finds the URLs
+// for its target: none if nobody knows the host.
+func (b *Bridge) begin(ctx context.Context, action, kind string, repo reference.Named) (*dispatch, URLBuilder) {
+	id, r := requestFrom(ctx)
+	d := new(dispatch)
+	e := &d.event
+	e.Timestamp, e.Action = now(), action
+	e.ID = newID(e.Timestamp)
 	e.Target.Type, e.Target.Repository = kind, repo.Name()
-	e.Request = trusted.record(id, r)
-	e.Actor = actorFrom(ctx, r, b.config.TrustBasicUser)
-	e.Source = b.config.Source
+	b.addRequest(ctx, e, id, r)
 
 	urls := b.config.URLs
 	if urls == nil && r != nil {
-		urls = trusted.urlsOf(r)
+		urls = proxies(b.config.TrustedProxies).urlsOf(r)
 	}
-	return e, urls
+	return d, urls
+}
+
+func (b *Bridge) addRequest(ctx context.Context, e *Event, id string, r *http.Request) {
+	e.Request = proxies(b.config.TrustedProxies).record(id, r)
+	e.Actor = actorFrom(ctx, r, b.config.TrustBasicUser)
+	e.Source = b.config.Source
+}
+
+// Report writes an event that a source of another kind than Listen has made of a client's
+// request: see package ociregistry. It adds ID, time, actor, request (under a fresh ID, if
+// its context has none), source and, for content with a digest, the URL. What the sink
+// does not take in time is logged and counted as rejected.
+func (b *Bridge) Report(r *http.Request, action string, target Target) {
+	ctx := r.Context()
+	id, _ := requestFrom(ctx)
+	d := new(dispatch)
+	e := &d.event
+	e.Timestamp, e.Action, e.Target = now(), action, target
+	e.Target.total()
+	b.nameAll(r, e, &id)
+	b.addRequest(ctx, e, id, r)
+	if err := b.write(ctx, d); err != nil {
+		report(ContextWithRequest(ctx, id, r), b, named(target.Repository), err)
+	}
+}
+
+// named is a repository by its name alone.
+type named string
+
+func (n named) Name() string { return string(n) }
+
+// nameAll gives an event its ID, its request one if that has none, and its content a URL:
+// all of it pieces of one string.
+func (b *Bridge) nameAll(r *http.Request, e *Event, request *string) {
+	var room [512]byte
+	text := appendID(room[:0], e.Timestamp)
+	if *request == "" {
+		text = appendID(text, e.Timestamp)
+	}
+	ids, t := len(text), &e.Target
+	hasURL := t.URL == "" && t.Digest != "" && e.Action != ActionDelete && (t.Type == TypeManifest || t.Type == TypeBlob)
+	switch urls := b.config.URLs.(type) {
+	case nil:
+		if hasURL {
+			text = appendContent(proxies(b.config.TrustedProxies).appendRoot(text, r), t)
+		}
+	case urlBuilder:
+		if hasURL {
+			text = appendContent(append(text, urls...), t)
+		}
+	default:
+		if hasURL {
+			b.complete(r.Context(), e, func() error {
+				repo, err := reference.WithName(t.Repository)
+				if err == nil {
+					t.URL, err = contentURL(urls, t.Type, repo, t.Repository, t.Digest)
+				}
+				return err
+			})
+		}
+	}
+	all := string(text)
+	e.ID = all[:idLength]
+	if *request == "" {
+		*request = all[idLength:ids]
+	}
+	if len(all) > ids {
+		t.URL = all[ids:]
+	}
 }
 
 // complete finds something out for an event, by code that is not ours. An event is
@@ -230,7 +325,8 @@ func (b *Bridge) complete(ctx context.Context, e *Event, find func() error) {
 	err = find()
 }
 
-func (b *Bridge) write(ctx context.Context, e *Event) (err error) {
+func (b *Bridge) write(ctx context.Context, d *dispatch) (err error) {
+	e := &d.event
 	if debugs(bareLoggerFrom(ctx, b.config.Logger)) {
 		loggerFrom(ctx, b.config.Logger).WithFields(logrus.Fields{"event.id": e.ID, "repository": e.Target.Repository}).
 			Debugf("notifications: %s of %s", e.Action, e.Target.Type)
@@ -247,7 +343,8 @@ func (b *Bridge) write(ctx context.Context, e *Event) (err error) {
 	}()
 
 	// The client may be gone by now; what it did still happened.
-	wait := withPatience(ctx, b.config.DispatchTimeout, ErrDispatchTimeout)
-	defer wait.giveUp()
-	return b.sink.Write(wait, e)
+	d.wait.begin(ctx, b.config.DispatchTimeout, ErrDispatchTimeout)
+	defer d.wait.giveUp()
+	d.block[0] = e
+	return b.sink.Write(&d.wait, d.block[:]...)
 }

@@ -115,6 +115,10 @@ type EndpointConfig struct {
 	Only   Rules `yaml:"only,omitempty" json:"only,omitzero"`
 	Ignore Rules `yaml:"ignore,omitempty" json:"ignore,omitzero"`
 
+	// Images lets through one event for each image, in place of one for each of its parts:
+	// see Filter.
+	Images bool `yaml:"images,omitempty" json:"images,omitempty"`
+
 	// Logger gets what the endpoint has to say. Nil means logrus's standard logger.
 	Logger *logrus.Entry `yaml:"-" json:"-"`
 }
@@ -131,7 +135,7 @@ func (c *EndpointConfig) detach() {
 }
 
 func (c *EndpointConfig) filter() Filter {
-	f := Filter{Only: c.Only, Ignore: c.Ignore}
+	f := Filter{Only: c.Only, Ignore: c.Ignore, Images: c.Images}
 	f.Ignore.MediaTypes = append(append([]string(nil), c.Ignore.MediaTypes...), c.IgnoredMediaTypes...)
 	return f
 }

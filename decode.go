@@ -40,7 +40,7 @@ func fill(e *Event, w *eventJSON) {
 	e.Request, e.Actor, e.Source = w.Request, w.Actor, w.Source
 	t := &w.Target
 	e.Target = Target{
-		Type: t.Type, MediaType: t.MediaType, Digest: t.Digest, Size: t.Size,
+		Type: t.Type, MediaType: t.MediaType, Digest: t.Digest, Size: t.Size, TotalSize: t.TotalSize,
 		Repository: t.Repository, FromRepository: t.FromRepository, URL: t.URL, Tag: t.Tag,
 		References: t.References, Annotations: t.Annotations, ArtifactType: t.ArtifactType,
 		Platform: t.Platform, URLs: t.URLs, Data: t.Data,
@@ -104,6 +104,9 @@ func (p *parser) target() (t targetJSON) {
 	}
 	if p.name(`"length":`) {
 		t.Length = p.int()
+	}
+	if p.name(`"totalSize":`) {
+		t.TotalSize = p.int()
 	}
 	t.Repository = p.member(`"repository":"`)
 	t.FromRepository = p.member(`"fromRepository":"`)

@@ -23,8 +23,8 @@
 //	distribution ─ Listen ─┐
 //	  Repository           │   Broadcaster (memory)     ┌─ Endpoint  filter → retry → http ──► webhook
 //	                       ├─►    or                  ──┼─ Endpoint  …
-//	your own registry ─────┘   journal.Journal (disk)   └─ your own Sink
-//	  Bridge                      or
+//	any OCI registry ──────┘   journal.Journal (disk)   └─ your own Sink
+//	  http.Handler                or
 //	                           your own Log (NewHub)
 //
 // A source makes an [Event] of something that happened. A hub holds events and hands
@@ -36,6 +36,18 @@
 // its [Log] in memory, package journal on disk, and whoever writes another Log gets a hub
 // from [NewHub].
 //
+// # What is a pull, and when a push is told
+//
+// A download is one pull, however a client goes about it: a HEAD is none (unless
+// BridgeConfig.CountHEAD is set), nor is a conditional request that is answered by "not
+// modified", nor the later ranges of a download in parts, nor a blob that was cut short.
+// [Listen] goes by what a distribution server has put into the context of the call, and
+// where nothing is known, by the call alone.
+//
+// A push by tag is told when the tag is there. A registry takes a manifest only when it has
+// all of its parts, so that push says that the image is complete: an endpoint with Images
+// set gets this one event in place of one for each part.
+//
 // # What is guaranteed
 //
 // Order. Each sink sees the events of a hub in the order in which they were written,
@@ -43,8 +55,7 @@
 //
 // Loss. An event that a hub has accepted (Write returned nil) is delivered at least
 // once, as long as that hub's log lives: for a Broadcaster, the process; for a Journal,
-// the disk. What does
-// get lost, at Close or when a sink is removed, is counted by reason. For every sink,
+// the disk. What does get lost, at Close or when a sink is removed, is counted by reason. For every sink,
 // at every moment, [Metrics] adds up: accepted = delivered + pending + filtered +
 // dead-lettered + dropped. Receivers that must not act twice deduplicate on
 // Event.ID, which stays the same through every retry.
@@ -76,6 +87,8 @@
 // or metric, nor in what fmt prints of an endpoint or its configuration.
 //
 // # Beside it
+//
+// Package ociregistry is the source for a registry of any kind: an http.Handler around it.
 //
 // Package signature signs and verifies webhooks by the Standard Webhooks scheme:
 // EndpointConfig.SigningKeys, and for receivers a Verifier.

@@ -85,6 +85,9 @@ func appendTarget(b []byte, t *Target) []byte {
 		b = appendInt(append(b, `"size":`...), t.Size)
 		b = appendInt(append(b, `"length":`...), t.Size)
 	}
+	if t.TotalSize != 0 {
+		b = appendInt(append(b, `"totalSize":`...), t.TotalSize)
+	}
 	b = appendMember(b, `"repository":"`, t.Repository)
 	b = appendMember(b, `"fromRepository":"`, t.FromRepository)
 	b = appendMember(b, `"url":"`, t.URL)

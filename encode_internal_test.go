@@ -122,7 +122,7 @@ func wire(e *Event) eventJSON {
 	return eventJSON{
 		ID: e.ID, Timestamp: e.Timestamp, Action: e.Action,
 		Target: targetJSON{
-			Type: t.Type, MediaType: t.MediaType, Digest: t.Digest, Size: t.Size, Length: t.Size,
+			Type: t.Type, MediaType: t.MediaType, Digest: t.Digest, Size: t.Size, Length: t.Size, TotalSize: t.TotalSize,
 			Repository: t.Repository, FromRepository: t.FromRepository, URL: t.URL, Tag: t.Tag,
 			References: t.References, Annotations: t.Annotations, ArtifactType: t.ArtifactType,
 			Platform: t.Platform, URLs: t.URLs, Data: t.Data,

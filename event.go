@@ -3,9 +3,11 @@ package notifications
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,8 +101,11 @@ type Target struct {
 	// Tag is set where the client named one.
 	Tag string
 
-	// References is what a manifest refers to, if the bridge includes it.
+	// References is what a manifest refers to, if the bridge includes it, and TotalSize
+	// then the bytes of both, each content once. (An index refers to manifests, and these
+	// to more.)
 	References []distribution.Descriptor
+	TotalSize  int64
 
 	// The rest of an OCI descriptor (image-spec, descriptor.md), if known.
 	Annotations  map[string]string
@@ -108,6 +113,20 @@ type Target struct {
 	Platform     *v1.Platform
 	URLs         []string
 	Data         []byte
+}
+
+// total sums up the size and those of the references, each content once.
+func (t *Target) total() {
+	if len(t.References) == 0 {
+		return
+	}
+	t.TotalSize = t.Size
+	for i := range t.References {
+		d := &t.References[i]
+		if !slices.ContainsFunc(t.References[:i], func(o distribution.Descriptor) bool { return o.Digest == d.Digest }) {
+			t.TotalSize += max(d.Size, 0)
+		}
+	}
 }
 
 // RequestRecord is the client's request. Addr is what the connection has, unless the
@@ -138,20 +157,32 @@ type SourceRecord struct {
 // NewEvent returns an event of this moment with a fresh ID. The caller fills in
 // the rest before the first Write.
 func NewEvent(action string) *Event {
-	now := time.Now().UTC().Round(0)
-	return &Event{ID: newID(now), Timestamp: now, Action: action}
+	at := now()
+	return &Event{ID: newID(at), Timestamp: at, Action: action}
 }
+
+// now is this moment, as an event has it.
+func now() time.Time { return time.Now().UTC().Round(0) }
 
 // newID returns a UUIDv7 of a moment: milliseconds, the part of the next one in twelve
 // bits, and chance (RFC 9562, 5.7 and 6.2, method 3). That is from the runtime's generator
 // (ChaCha8, seeded by the system), which needs no system call for each ID.
-func newID(now time.Time) string {
+func newID(now time.Time) string { return string(appendID(make([]byte, 0, idLength), now)) }
+
+// idLength is that of a UUID's text.
+const idLength = 36
+
+func appendID(b []byte, now time.Time) []byte {
 	nano := uint64(now.UnixNano())
 	milli, part := nano/1e6, nano%1e6<<12/1e6
 	var id uuid.UUID
 	binary.BigEndian.PutUint64(id[:8], milli<<16|7<<12|part)
 	binary.BigEndian.PutUint64(id[8:], 0b10<<62|rand.Uint64()>>2)
-	return id.String()
+	b = append(hex.AppendEncode(b, id[0:4]), '-')
+	b = append(hex.AppendEncode(b, id[4:6]), '-')
+	b = append(hex.AppendEncode(b, id[6:8]), '-')
+	b = append(hex.AppendEncode(b, id[8:10]), '-')
+	return hex.AppendEncode(b, id[10:])
 }
 
 // encoded returns the event's JSON, which is made by the first call and shared

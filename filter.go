@@ -17,6 +17,11 @@ type Filter struct {
 
 	// Ignore keeps out what one of its lists matches, even if Only lets it through.
 	Ignore Rules `yaml:"ignore,omitempty" json:"ignore,omitzero"`
+
+	// Images lets through only what tells of a whole image or artifact: the push of a
+	// tagged manifest, which a registry takes when all of its parts are there, the pull of
+	// one by its tag, and the delete of a tag. What Only and Ignore say counts as well.
+	Images bool `yaml:"images,omitempty" json:"images,omitempty"`
 }
 
 // Rules are lists that an event is matched against.
@@ -36,6 +41,7 @@ type Rules struct {
 // matcher is a Filter made ready.
 type matcher struct {
 	only, ignore rules
+	images       bool
 }
 
 type rules struct {
@@ -47,6 +53,7 @@ type rules struct {
 
 func (f Filter) compile() (m matcher, err error) {
 	var only, ignore error
+	m.images = f.Images
 	m.only, only = f.Only.compile("only")
 	m.ignore, ignore = f.Ignore.compile("ignore")
 	return m, errors.Join(only, ignore)
@@ -106,6 +113,9 @@ func (r *rules) matchRepositories(e *Event) bool {
 
 // passes says whether the sink is to get the event.
 func (m *matcher) passes(e *Event) bool {
+	if m.images && !isOfImage(e) {
+		return false
+	}
 	if len(m.only.mediaTypes) > 0 && !slices.Contains(m.only.mediaTypes, e.Target.MediaType) ||
 		len(m.only.actions) > 0 && !slices.Contains(m.only.actions, e.Action) ||
 		m.only.hasRepositories() && !m.only.matchRepositories(e) {
@@ -114,6 +124,22 @@ func (m *matcher) passes(e *Event) bool {
 	return !(slices.Contains(m.ignore.mediaTypes, e.Target.MediaType) ||
 		slices.Contains(m.ignore.actions, e.Action) ||
 		m.ignore.hasRepositories() && m.ignore.matchRepositories(e))
+}
+
+// isOfImage says whether an event tells of a whole image. Nothing but a manifest or a tag
+// itself comes with a tag, whether or not its sender says what it is.
+func isOfImage(e *Event) bool {
+	t := &e.Target
+	if t.Tag == "" || t.Type == TypeBlob || t.Type == TypeRepository {
+		return false
+	}
+	switch e.Action {
+	case ActionPush, ActionPull:
+		return t.Type != TypeTag
+	case ActionDelete:
+		return t.Type != TypeManifest
+	}
+	return false
 }
 
 // filterSink lets some events through to the sink behind it; the others are
@@ -140,7 +166,7 @@ func NewFilter(sink Sink, filter Filter) (Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("notifications: filter: %w", err)
 	}
-	if m.only.empty() && m.ignore.empty() {
+	if m.only.empty() && m.ignore.empty() && !m.images {
 		return sink, nil
 	}
 	return &filterSink{sink: sink, matcher: m, door: newIntake()}, nil

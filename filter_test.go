@@ -136,3 +136,36 @@ func TestFilterSettlesNothingOnError(t *testing.T) {
 	assert.Error(t, err)
 	assert.Equal(t, 2, n, "what was filtered out in front of the event that failed")
 }
+
+// TestImages: what is left is one event for each image.
+func TestImages(t *testing.T) {
+	f := new(sinktest.Fake)
+	filtered, err := NewFilter(f, Filter{Images: true, Ignore: Rules{Repositories: []string{"cache/**"}}})
+	require.NoError(t, err)
+	for _, e := range []struct {
+		action string
+		target Target
+		passes bool
+	}{
+		{ActionPush, Target{Type: TypeManifest, Tag: "v1"}, true},
+		{ActionPush, Target{Tag: "v1"}, true}, // of a sender that does not say what it is
+		{ActionPush, Target{Type: TypeManifest}, false},
+		{ActionPush, Target{Type: TypeBlob}, false},
+		{ActionPull, Target{Type: TypeManifest, Tag: "v1"}, true},
+		{ActionPull, Target{Type: TypeManifest}, false},
+		{ActionPull, Target{Type: TypeBlob}, false},
+		{ActionMount, Target{Type: TypeBlob}, false},
+		{ActionDelete, Target{Type: TypeTag, Tag: "v1"}, true},
+		{ActionDelete, Target{Tag: "v1"}, true},
+		{ActionDelete, Target{Type: TypeManifest}, false},
+		{ActionDelete, Target{Type: TypeRepository}, false},
+		{ActionRename, Target{Type: TypeRepository}, false},
+		{ActionPush, Target{Type: TypeManifest, Tag: "v1", Repository: "cache/app"}, false},
+	} {
+		before := len(f.Events())
+		event := NewEvent(e.action)
+		event.Target = e.target
+		require.NoError(t, filtered.Write(t.Context(), event))
+		assert.Equal(t, e.passes, len(f.Events()) > before, "%s %+v", e.action, e.target)
+	}
+}

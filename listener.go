@@ -50,6 +50,10 @@ type Listener interface {
 // repositories. Results and errors pass through unchanged; a listener that fails or
 // panics does the caller no harm.
 //
+// A manifest that is put with a tag is told of when Tag returns for it on the same
+// Repository, so that whoever hears of it finds it under its tag; without the tag, if that
+// fails, or if the request ends first. A context that cannot end is not waited for.
+//
 // What the decorated values are asked for by type assertion, they still have if the
 // wrapped ones had it: distribution.ManifestEnumerator, BlobEnumerator and
 // TagManifestsProvider. For the rest each has Unwrap. A nil remover stays nil, and
@@ -59,7 +63,7 @@ func Listen(repo distribution.Repository, remover distribution.RepositoryRemover
 		return repo, remover
 	}
 	if repo != nil {
-		repo = &repository{Repository: repo, ear: ear{repo.Named(), listener}}
+		repo = &repository{Repository: repo, ear: ear{name: repo.Named(), listener: listener}}
 	}
 	if remover != nil {
 		remover = &repositoryRemover{RepositoryRemover: remover, listener: listener}
@@ -71,6 +75,7 @@ func Listen(repo distribution.Repository, remover distribution.RepositoryRemover
 type ear struct {
 	name     reference.Named
 	listener Listener
+	untagged untagged
 }
 
 // tell calls the listener, and keeps what goes wrong there from whoever asked the
@@ -90,7 +95,7 @@ func tell(ctx context.Context, l Listener, repo reference.Named, call func() err
 
 // report logs what nobody else will hear of: the caller gets the registry's result
 // and not ours.
-func report(ctx context.Context, l Listener, repo reference.Named, err error) {
+func report(ctx context.Context, l Listener, repo interface{ Name() string }, err error) {
 	defer func() { _ = recover() }() // a name or a logger of others' that panics, too
 	var fallback *logrus.Entry
 	if b, ok := l.(*Bridge); ok {

@@ -216,8 +216,19 @@ func registryCalls() []call {
 			_, err := s.Put(c, fakeManifest{})
 			return err
 		}), "push manifest"},
-		{"manifest Put by tag", manifests(func(c ctx, s distribution.ManifestService) error {
-			_, err := s.Put(c, fakeManifest{}, distribution.WithManifestMediaTypes(nil), distribution.WithTag("v1"))
+		{"manifest Put by tag", func(c ctx, r repo, _ remover) error {
+			s, err := r.Manifests(c)
+			if err != nil {
+				return err
+			}
+			dgst, err := s.Put(c, fakeManifest{}, distribution.WithManifestMediaTypes(nil), distribution.WithTag("v1"))
+			if err != nil {
+				return err
+			}
+			return r.Tags(c).Tag(c, "v1", distribution.Descriptor{Digest: dgst})
+		}, "push manifest v1"},
+		{"manifest Put by tag of no request", manifests(func(c ctx, s distribution.ManifestService) error {
+			_, err := s.Put(context.WithoutCancel(c), fakeManifest{}, distribution.WithTag("v1"))
 			return err
 		}), "push manifest v1"},
 		{"manifest Delete", manifests(func(c ctx, s distribution.ManifestService) error { return s.Delete(c, someDigest) }), "delete manifest"},
@@ -296,6 +307,45 @@ func newBridge(t testing.TB, s Sink, c BridgeConfig) *Bridge {
 	b, err := NewBridge(s, c)
 	require.NoError(t, err)
 	return b
+}
+
+// TestPushAfterTag: a push by tag is told of when the tag is there, or when it is known
+// that it will not be.
+func TestPushAfterTag(t *testing.T) {
+	f, registry := new(sinktest.Fake), &fakeRegistry{}
+	repo, _ := Listen(registry, nil, newBridge(t, f, BridgeConfig{}))
+	put := func(ctx context.Context, tag string) distribution.Descriptor {
+		s, err := repo.Manifests(ctx)
+		require.NoError(t, err)
+		dgst, err := s.Put(ctx, fakeManifest{}, distribution.WithTag(tag))
+		require.NoError(t, err)
+		return distribution.Descriptor{Digest: dgst}
+	}
+	told := func() (all []string) {
+		for _, e := range f.Events() {
+			all = append(all, short(e))
+		}
+		return all
+	}
+
+	ctx, end := context.WithCancel(t.Context())
+	one, two := put(ctx, "one"), put(ctx, "two")
+	put(ctx, "three")
+	assert.Empty(t, told())
+	require.NoError(t, repo.Tags(ctx).Tag(ctx, "other", one))
+	require.NoError(t, repo.Tags(ctx).Tag(ctx, "one", distribution.Descriptor{Digest: digest.FromString("other")}))
+	assert.Empty(t, told(), "it is not what was put")
+	require.NoError(t, repo.Tags(ctx).Tag(ctx, "one", one))
+	assert.Equal(t, []string{"push manifest one"}, told())
+	registry.err = errRegistry
+	require.Error(t, repo.Tags(ctx).Tag(ctx, "two", two))
+	assert.Equal(t, []string{"push manifest one", "push manifest"}, told())
+	registry.err = nil
+	end()
+	f.Wait(t, 3)
+	assert.Equal(t, []string{"push manifest one", "push manifest", "push manifest"}, told())
+	require.NoError(t, repo.Tags(ctx).Tag(ctx, "two", two))
+	assert.Len(t, told(), 3, "each once")
 }
 
 func TestListen(t *testing.T) {
@@ -527,7 +577,7 @@ func TestBridgeMakesEvents(t *testing.T) {
 	assert.Equal(t, source, e.Source)
 	assert.Equal(t, Target{
 		Type: TypeManifest, MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: someDigest, Size: 5,
-		Repository: "library/app", Tag: "v1", References: []distribution.Descriptor{someBlob},
+		Repository: "library/app", Tag: "v1", References: []distribution.Descriptor{someBlob}, TotalSize: 5 + someBlob.Size,
 		URL: "http://registry.example.org/v2/library/app/manifests/" + someDigest.String(),
 	}, e.Target)
 

@@ -9,20 +9,22 @@ import (
 // patience is a context that ends after a while, and takes a timer only if somebody
 // waits for that. Nearly every Write returns without having waited.
 type patience struct {
-	context.Context // never ends
-	end             time.Time
-	cause           error
+	end   time.Time
+	cause error
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex      // guards the rest
+	values  context.Context // whose values it has, and not its end
 	timed   context.Context
 	cancel  context.CancelFunc
 	givenUp bool
 }
 
-// withPatience returns ctx without its end, and with one of its own. Whoever asked for
-// it gives it up.
-func withPatience(ctx context.Context, d time.Duration, cause error) *patience {
-	return &patience{Context: context.WithoutCancel(ctx), end: time.Now().Add(d), cause: cause}
+var _ context.Context = (*patience)(nil)
+
+// begin makes it ctx without its end, and with one of its own. Whoever asked for it gives
+// it up.
+func (p *patience) begin(ctx context.Context, d time.Duration, cause error) {
+	p.values, p.end, p.cause = ctx, time.Now().Add(d), cause
 }
 
 func (p *patience) Deadline() (time.Time, bool) { return p.end, true }
@@ -36,19 +38,23 @@ func (p *patience) Err() error {
 	return p.withTimer().Err()
 }
 
-// Value finds, for package context, what Done belongs to.
 func (p *patience) Value(key any) any {
-	if p.hasTimer() {
-		return p.timed.Value(key)
+	p.mu.Lock()
+	values := p.values
+	if p.timed != nil {
+		values = p.timed // there package context finds what Done belongs to
+	} else if _, own := key.(*int); own {
+		values = context.Background() // and what it would find here belongs to another end
 	}
-	return p.Context.Value(key)
+	p.mu.Unlock()
+	return values.Value(key)
 }
 
 func (p *patience) withTimer() context.Context {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timed == nil {
-		p.timed, p.cancel = context.WithDeadlineCause(p.Context, p.end, p.cause)
+		p.timed, p.cancel = context.WithDeadlineCause(context.WithoutCancel(p.values), p.end, p.cause)
 		if p.givenUp {
 			p.cancel()
 		}
@@ -68,11 +74,12 @@ func (p *patience) isGivenUp() bool {
 	return p.givenUp
 }
 
-// giveUp ends the context.
+// giveUp ends the context, and lets go of what it came from: a request should not be kept
+// by its event.
 func (p *patience) giveUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.givenUp = true
+	p.givenUp, p.values = true, context.Background()
 	if p.cancel != nil {
 		p.cancel()
 	}

@@ -16,7 +16,7 @@ func TestPatience(t *testing.T) {
 	parent, leave := context.WithCancel(context.WithValue(t.Context(), key{}, "kept"))
 	leave()
 	synctest.Test(t, func(t *testing.T) {
-		p := withPatience(parent, time.Second, errOver)
+		p := newPatience(parent, time.Second, errOver)
 		assert.NoError(t, p.Err(), "its parent's end is not its own")
 		assert.Equal(t, "kept", p.Value(key{}))
 		assert.Nil(t, p.timed, "nobody has waited yet")
@@ -33,13 +33,13 @@ func TestPatience(t *testing.T) {
 		p.giveUp()
 		assert.ErrorIs(t, p.Err(), context.DeadlineExceeded)
 
-		late := withPatience(parent, time.Second, errOver)
+		late := newPatience(parent, time.Second, errOver)
 		time.Sleep(2 * time.Second)
 		assert.ErrorIs(t, late.Err(), context.DeadlineExceeded, "whoever only looks sees it too")
 		assert.Equal(t, errOver, context.Cause(late))
 
 		for _, waited := range []bool{false, true} {
-			p := withPatience(parent, time.Second, errOver)
+			p := newPatience(parent, time.Second, errOver)
 			if waited {
 				p.Done()
 			}
@@ -48,4 +48,24 @@ func TestPatience(t *testing.T) {
 			<-p.Done()
 		}
 	})
+}
+
+func newPatience(ctx context.Context, d time.Duration, cause error) *patience {
+	p := new(patience)
+	p.begin(ctx, d, cause)
+	return p
+}
+
+// TestPatienceHasNoOtherEnd: what its parent ended of is nobody's business.
+func TestPatienceHasNoOtherEnd(t *testing.T) {
+	parent, leave := context.WithCancelCause(t.Context())
+	leave(errors.New("the client left"))
+	p := newPatience(parent, time.Hour, nil)
+	assert.NoError(t, context.Cause(p))
+	child, cancel := context.WithCancel(p)
+	defer cancel()
+	assert.NoError(t, context.Cause(child))
+	assert.NoError(t, context.Cause(p))
+	p.giveUp()
+	<-child.Done()
 }

@@ -85,9 +85,7 @@ func (s *manifestService) Get(ctx context.Context, dgst digest.Digest, options .
 func (s *manifestService) Put(ctx context.Context, m distribution.Manifest, options ...distribution.ManifestServiceOption) (digest.Digest, error) {
 	dgst, err := s.ManifestService.Put(ctx, m, options...)
 	if err == nil {
-		s.ear.tell(ctx, func() error {
-			return s.ear.listener.ManifestPushed(ctx, s.ear.name, dgst, m, tagOf(options))
-		})
+		s.ear.pushed(push{ctx, dgst, m, tagOf(options)})
 	}
 	return dgst, err
 }
@@ -247,6 +245,12 @@ type tagService struct {
 }
 
 func (s *tagService) Unwrap() distribution.TagService { return s.TagService }
+
+func (s *tagService) Tag(ctx context.Context, tag string, desc distribution.Descriptor) error {
+	err := s.TagService.Tag(ctx, tag, desc)
+	s.ear.tagged(tag, desc.Digest, err)
+	return err
+}
 
 func (s *tagService) Untag(ctx context.Context, tag string) error {
 	err := s.TagService.Untag(ctx, tag)

@@ -485,7 +485,7 @@ func TestAnswerCutInTheMiddleOfASecret(t *testing.T) {
 type slowLog struct {
 	oneEventLog
 	opening chan bool
-	goOn   chan struct{}
+	goOn    chan struct{}
 }
 
 func (l *slowLog) Cursor(name string) (Cursor, error) {

@@ -33,12 +33,15 @@ func NewURLBuilder(root string) (URLBuilder, error) {
 type urlBuilder string
 
 // urlsOf returns a builder for the URL by which the client itself found us.
-func (p proxies) urlsOf(r *http.Request) urlBuilder {
+func (p proxies) urlsOf(r *http.Request) urlBuilder { return urlBuilder(p.appendRoot(nil, r)) }
+
+func (p proxies) appendRoot(b []byte, r *http.Request) []byte {
 	prefix, _, found := strings.Cut(r.URL.EscapedPath(), "/v2/")
 	if !found {
 		prefix = ""
 	}
-	return urlBuilder(p.scheme(r) + "://" + p.host(r) + prefix)
+	b = append(append(b, p.scheme(r)...), "://"...)
+	return append(append(b, p.host(r)...), prefix...)
 }
 
 func (b urlBuilder) BuildManifestURL(ref reference.Named) (string, error) {
@@ -57,6 +60,13 @@ func (b urlBuilder) BuildBlobURL(ref reference.Canonical) (string, error) {
 
 func (b urlBuilder) join(repository, kind, version string) string {
 	return string(b) + "/v2/" + repository + "/" + kind + "/" + version
+}
+
+// appendContent appends, behind a root, the path of a manifest or blob by digest.
+func appendContent(b []byte, t *Target) []byte {
+	b = append(append(b, "/v2/"...), t.Repository...)
+	b = append(append(append(b, '/'), t.Type...), "s/"...)
+	return append(b, t.Digest...)
 }
 
 // contentURL returns the URL of a manifest or blob by digest, or "" where nobody knows

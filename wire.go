@@ -27,6 +27,7 @@ type (
 		Digest         digest.Digest             `json:"digest,omitempty"`
 		Size           int64                     `json:"size,omitempty"`
 		Length         int64                     `json:"length,omitempty"`
+		TotalSize      int64                     `json:"totalSize,omitempty"`
 		Repository     string                    `json:"repository,omitempty"`
 		FromRepository string                    `json:"fromRepository,omitempty"`
 		URL            string                    `json:"url,omitempty"`

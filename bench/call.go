@@ -55,7 +55,11 @@ func callRound(s scale) ([]sample, error) {
 
 	var samples []sample
 	for _, call := range []handler{image.getManifest, image.serveBlob, image.putManifest} {
-		took, err := takeTurns(image.repository, requests, call, s.of(200))
+		var does []func() error
+		for _, request := range requests {
+			does = append(does, func() error { return request(image.repository, call) })
+		}
+		took, err := takeTurns(does, s.of(200))
 		if err != nil {
 			return nil, err
 		}
@@ -97,20 +101,20 @@ func (s *stock) theirs(hub *theirHub) request {
 	}
 }
 
-// takeTurns lets the requests take turns, in small batches, each time in another
+// takeTurns lets several do the same in turns, in small batches, each time in another
 // order. It returns the nanoseconds by which each took longer than the first: the
 // medians, because a call takes many times what is added to it.
-func takeTurns(repo registry.Repository, requests []request, h handler, turns int) ([]float64, error) {
+func takeTurns(does []func() error, turns int) ([]float64, error) {
 	const calls = 16
-	added := make([][]float64, len(requests))
+	added := make([][]float64, len(does))
 	runtime.GC()
 	for turn := range turns {
-		took := make([]float64, len(requests))
-		for i := range requests {
-			i = (i + turn) % len(requests)
+		took := make([]float64, len(does))
+		for i := range does {
+			i = (i + turn) % len(does)
 			start := time.Now()
 			for range calls {
-				if err := requests[i](repo, h); err != nil {
+				if err := does[i](); err != nil {
 					return nil, err
 				}
 			}
@@ -120,7 +124,7 @@ func takeTurns(repo registry.Repository, requests []request, h handler, turns in
 			added[i] = append(added[i], took[i]-took[0])
 		}
 	}
-	medians := make([]float64, len(requests))
+	medians := make([]float64, len(does))
 	for i, differences := range added {
 		slices.Sort(differences)
 		medians[i] = middle(differences)
@@ -205,8 +209,12 @@ func (i *image) putManifest(ctx context.Context, repo registry.Repository) error
 	if err != nil {
 		return err
 	}
-	_, err = manifests.Put(ctx, i.manifest, registry.WithTag("v1"))
-	return err
+	dgst, err := manifests.Put(ctx, i.manifest, registry.WithTag("v1"))
+	if err != nil {
+		return err
+	}
+	// As the server does, and ours waits for.
+	return repo.Tags(ctx).Tag(ctx, "v1", registry.Descriptor{Digest: dgst})
 }
 
 // client is a ResponseWriter that keeps only the status.

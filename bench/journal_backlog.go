@@ -1,13 +1,18 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/registry-notifications/notifications/journal"
 )
@@ -47,35 +52,102 @@ func journalBacklog() experiment {
 	}
 }
 
-// backlogRound fills a journal, looks at what that takes, and opens it again.
+// backlogRound has a journal filled, and opens it again.
 func backlogRound(n int) (samples []sample, err error) {
+	dir, err := os.MkdirTemp("", "bench-journal-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	dir = filepath.Join(dir, "events")
+	grown, err := inChild(backlog{Dir: dir, Events: n})
+	if err != nil {
+		return nil, err
+	}
+	opens, err := timeOpens(dir)
+	if err != nil {
+		return nil, err
+	}
+	return []sample{{ours: grown.Most}, {ours: grown.Then}, opens}, nil
+}
+
+// backlog is a journal to be filled by a process of its own: what the experiments before
+// have left would let the garbage of this one grow as large.
+type backlog struct {
+	Dir    string
+	Events int
+}
+
+// growths are by how much the memory of that process has grown, in MiB.
+type growths struct{ Most, Then float64 }
+
+// backlogEnv has a process fill a journal, and nothing else.
+const backlogEnv = "BENCH_BACKLOG"
+
+func inChild(b backlog) (g growths, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return g, err
+	}
+	what, err := json.Marshal(b)
+	if err != nil {
+		return g, err
+	}
+	child := exec.Command(self)
+	child.Env = append(os.Environ(), backlogEnv+"="+string(what))
+	child.Stderr = os.Stderr
+	out, err := child.Output()
+	if err != nil {
+		return g, fmt.Errorf("filling a journal: %w", err)
+	}
+	if err := json.Unmarshal(out, &g); err != nil {
+		return g, fmt.Errorf("filling a journal: %q: %w", out, err)
+	}
+	if g == (growths{}) {
+		return g, &skippedError{"the memory of a process is known of Linux only"}
+	}
+	return g, nil
+}
+
+// runChild does what backlogEnv says, if this process is for that.
+func runChild(stdout io.Writer) (is bool, err error) {
+	what := os.Getenv(backlogEnv)
+	if what == "" {
+		return false, nil
+	}
+	var b backlog
+	if err := json.Unmarshal([]byte(what), &b); err != nil {
+		return true, fmt.Errorf("%s: %w", backlogEnv, err)
+	}
+	logrus.SetOutput(io.Discard)
+	g, err := fillBacklog(b)
+	if skipped := (*skippedError)(nil); errors.As(err, &skipped) {
+		err = nil
+	}
+	return true, errors.Join(err, json.NewEncoder(stdout).Encode(g))
+}
+
+// fillBacklog fills a journal, and looks at what that takes.
+func fillBacklog(b backlog) (g growths, err error) {
 	before, err := resident()
 	if err != nil {
-		return nil, err
+		return g, err
 	}
-	o, err := newOurJournal(journal.SyncNone, setup{endpoints: 10, dead: true})
+	o, err := openOurJournal(b.Dir, journal.Config{Sync: journal.SyncNone}, setup{endpoints: 10, dead: true})
 	if err != nil {
-		return nil, err
+		return g, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(o.dir))) }()
 	peak := watch(func() uint64 {
 		now, _ := residentNow() // as before, when it worked
 		return now
 	})
-	err = o.fill(n)
+	err = o.fill(b.Events)
 	most := peak()
 	if err != nil {
-		return nil, errors.Join(err, o.leave())
+		return g, errors.Join(err, o.leave())
 	}
 	then, err := resident()
-	if err := errors.Join(err, o.leave()); err != nil {
-		return nil, err
-	}
-	opens, err := timeOpens(o.dir)
-	if err != nil {
-		return nil, err
-	}
-	return []sample{{ours: growth(before, most)}, {ours: growth(before, then)}, opens}, nil
+	return growths{growth(before, most), growth(before, then)}, errors.Join(err, o.leave())
 }
 
 func growth(before, after uint64) float64 { return mebibytes(max(before, after) - before) }

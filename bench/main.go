@@ -13,7 +13,11 @@ import (
 )
 
 func main() {
-	met, err := run(os.Args[1:], os.Stdout, os.Stderr)
+	child, err := runChild(os.Stdout)
+	met := true
+	if !child {
+		met, err = run(os.Args[1:], os.Stdout, os.Stderr)
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp): // it was shown
 	case err != nil:

@@ -26,7 +26,7 @@ func experiments() []experiment {
 	return []experiment{
 		deliverSingle(), deliverBatch(), deliverSlow(), deliverFanout(),
 		writes(), calls(), pendingHeap(1, 0.8), pendingHeap(10, 0.6), encoding(),
-		flat(), connections(), costs(), latencySteady(), latencyHalf(),
+		handlerGet(), handlerDownload(), flat(), connections(), costs(), latencySteady(), latencyHalf(),
 		journalSingle(), journalGroup(), journalNone(), journalNoneSingle(),
 		journalDeliver(), journalBacklog(), journalCatchUp(),
 	}

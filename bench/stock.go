@@ -22,6 +22,7 @@ type stock struct {
 	registry.Namespace
 	request *http.Request
 	ctx     context.Context // of that request, as the repository's methods get it
+	end     func()          // of the request; that it can end is enough
 }
 
 // stockServer is made once, because its package can only be told once to hand out
@@ -44,6 +45,8 @@ var stockServer = sync.OnceValues(func() (*stock, error) {
 	app := handlers.NewApp(context.Background(), config)
 
 	s.request = httptest.NewRequest(http.MethodGet, "http://registry.example.org/v2/team-01/service-001/manifests/v1", nil)
+	ctx, end := context.WithCancel(context.Background())
+	s.request, s.end = s.request.WithContext(ctx), end
 	s.request.RemoteAddr = "10.120.130.140:43210"
 	s.request.Header.Set("User-Agent", "docker/29.1.2 go/go1.26.0 os/linux arch/amd64")
 	app.ServeHTTP(httptest.NewRecorder(), s.request) // it finds nothing there yet
@@ -59,10 +62,20 @@ func (s *stock) wrap(_ context.Context, n registry.Namespace, _ driver.StorageDr
 	return s, nil
 }
 
+// served is the context of a request that is answered by what it asks for.
+type served struct{ context.Context }
+
+func (s served) Value(key any) any {
+	if key == "http.response.status" {
+		return http.StatusOK
+	}
+	return s.Context.Value(key)
+}
+
 // Repository keeps the context of the first request.
 func (s *stock) Repository(ctx context.Context, name reference.Named) (registry.Repository, error) {
 	if s.ctx == nil {
-		s.ctx = ctx
+		s.ctx = served{ctx}
 	}
 	return s.Namespace.Repository(ctx, name)
 }

@@ -40,23 +40,37 @@ func (l *log) commit() {
 	}
 }
 
-// gather lets those go first who have the next record at hand, as whoever was woken by
-// the last batch may, for as long as more come.
+// gather waits for those who wrote lately, as they may have the next block at hand, until
+// all of them are back or none has come for a while: a small part of the time that the
+// disk would take for one of them alone.
 func (l *log) gather() {
-	for had := -1; ; {
+	patience := min(l.disk.took/16, maxPatience)
+	since := time.Now()
+	for had, idle := 0, 0; idle < maxYields; idle++ {
 		l.mu.Lock()
-		has := 0
+		has, all := 0, l.writers
 		if l.open != nil {
-			has = l.open.records
+			has = l.open.blocks
 		}
 		l.mu.Unlock()
-		if has == had {
+		switch {
+		case has >= all:
+			return
+		case has > had:
+			had, idle, since = has, 0, time.Now()
+		case time.Since(since) >= patience:
 			return
 		}
-		had = has
 		runtime.Gosched()
 	}
 }
+
+// A writer may have to wait in vain for others so long, and for so many turns of other
+// goroutines: in a test the clock may stand still.
+const (
+	maxPatience = 200 * time.Microsecond
+	maxYields   = 1000
+)
 
 // swap takes the open batch and gives its records their positions.
 func (l *log) swap() *batch {
@@ -87,7 +101,10 @@ func (l *log) swap() *batch {
 // finish tells the writers, and the readers if there is something to read.
 func (l *log) finish(b *batch, err error) {
 	l.mu.Lock()
-	l.busy = 0
+	l.busy, l.writers = 0, b.blocks
+	if l.open != nil {
+		l.writers += l.open.blocks
+	}
 	if err != nil {
 		b.err = &WriteError{err}
 	} else {
@@ -96,7 +113,7 @@ func (l *log) finish(b *batch, err error) {
 			l.synced = b.last
 		}
 		seg := l.segments[len(l.segments)-1]
-		seg.size, seg.newest = l.disk.size, time.Unix(0, b.time)
+		seg.size, seg.newest = l.disk.size, l.now()
 		l.tail.add(b)
 		l.wake()
 	}
@@ -125,7 +142,8 @@ func (l *log) syncNow() (ok bool) {
 type segmentWriter struct {
 	file    file // nil: a new one is to be begun
 	seg     *segment
-	size    int64 // written and acknowledged
+	size    int64         // written and acknowledged
+	took    time.Duration // by the last batch
 	failing bool
 
 	// A sync of what was put off has failed: a power cut may take records, and with them
@@ -143,7 +161,9 @@ func (w *segmentWriter) write(l *log, b *batch) (err error) {
 		err = w.begin(l, b.first, time.Unix(0, b.time), int64(len(b.buf)))
 	}
 	if err == nil {
+		begun := time.Now()
 		err = w.put(l, b)
+		w.took = time.Since(begun)
 	}
 	switch {
 	case err == nil && w.failing:
@@ -180,8 +200,9 @@ func (w *segmentWriter) full(l *log, b *batch) bool {
 	if w.size+int64(len(b.buf)) > l.config.SegmentBytes {
 		return w.size > segmentHead
 	}
-	keep := max(l.config.MaxAge, l.config.Retain)
-	return keep > 0 && time.Unix(0, b.time).Sub(w.seg.created) > keep/8
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isOld(w.seg)
 }
 
 // giveUp ends a segment after an error. What was acknowledged of it stays readable.
@@ -254,10 +275,10 @@ func (w *segmentWriter) begin(l *log, first uint64, created time.Time, bytes int
 	}
 	w.file, w.seg, w.size, w.unsure = f, seg, segmentHead, false
 	l.mu.Lock()
-	seg.size = segmentHead
+	seg.size, seg.begun = segmentHead, l.now()
 	l.segments = append(l.segments, seg)
 	l.mu.Unlock()
-	l.trim()
+	l.changed() // the saver removes what is behind all places
 	return nil
 }
 

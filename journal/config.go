@@ -53,7 +53,8 @@ type Config struct {
 	SegmentBytes int64
 
 	// MaxBytes is how much the segments may take on disk, with what is set aside for the
-	// newest; twice SegmentBytes at least. Zero means no limit.
+	// newest; twice SegmentBytes at least. Zero means no limit. Dead letters are not in it:
+	// of these there is up to 1 GiB, and the oldest make room.
 	MaxBytes int64
 
 	// MaxAge is how old the oldest event may get that a sink has not settled. It is looked

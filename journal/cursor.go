@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"unicode/utf8"
 
 	"github.com/registry-notifications/notifications"
 )
@@ -52,8 +53,19 @@ type flight struct {
 	stale    bool // the cursor was moved since: to settle it moves nothing
 }
 
+// checkName refuses a name that would be another one when it is read again.
+func checkName(name string) error {
+	if !utf8.ValidString(name) {
+		return fmt.Errorf("journal: sink name: %q: allowed is any text in UTF-8", name)
+	}
+	return nil
+}
+
 // cursor opens the place of a name, which is made if it is not there.
 func (l *log) cursor(name string) (*cursor, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -77,6 +89,9 @@ func (l *log) cursor(name string) (*cursor, error) {
 	c.start = l.last
 	c.pending = Span{c.next, l.last}.Len()
 	p.cursor = c
+	if !fresh && !l.keepAll {
+		c.jump(l.first(), notifications.DroppedOverflow) // removed by a limit, in an earlier run
+	}
 	l.mu.Unlock()
 
 	if fresh {
@@ -116,6 +131,11 @@ func (c *cursor) NextEncoded(ctx context.Context, block [][]byte, reuse bool) (i
 			return 0, err
 		}
 		n, lost, err := c.reader.read(c.out[:len(block)], last)
+		// Nothing is handed out before what was settled is on disk: so a crash repeats one
+		// block at most. It was being saved while the next one was read.
+		if waitErr := c.wait(ctx, c.isSaved); waitErr != nil {
+			n, lost, err = 0, Span{}, waitErr
+		}
 		took := c.took(n, lost, moves)
 		if err != nil {
 			return 0, err
@@ -129,31 +149,44 @@ func (c *cursor) NextEncoded(ctx context.Context, block [][]byte, reuse bool) (i
 	}
 }
 
-// ready waits until there is something to read, and returns up to where. Nothing is
-// handed out before what was settled is on disk: so a crash repeats one block at most.
+// ready waits until there is something to read, and returns up to where.
 func (c *cursor) ready(ctx context.Context) (last uint64, moves int, err error) {
+	err = c.wait(ctx, func() bool {
+		if c.next > c.log.last {
+			return false
+		}
+		if c.reader.next != c.next {
+			c.reader.seek(c.next - 1)
+		}
+		last, moves, c.reading = c.log.last, c.moves, true
+		return true
+	})
+	return last, moves, err
+}
+
+// isSaved says whether what was settled is on disk, or cannot be. The caller holds the
+// lock.
+func (c *cursor) isSaved() bool { return c.place.position == c.place.saved || c.log.saveErr != nil }
+
+// wait waits until something holds, which is looked at with the lock held.
+func (c *cursor) wait(ctx context.Context, holds func() bool) error {
 	l := c.log
 	for {
 		l.mu.Lock()
-		saved := c.place.position == c.place.saved || l.saveErr != nil
-		switch {
-		case l.closed || c.closed || c.forgot:
+		if l.closed || c.closed || c.forgot {
 			l.mu.Unlock()
-			return 0, 0, io.EOF
-		case c.next <= l.last && saved:
-			if c.reader.next != c.next {
-				c.reader.seek(c.next - 1)
-			}
-			last, moves, c.reading = l.last, c.moves, true
+			return io.EOF
+		}
+		if holds() {
 			l.mu.Unlock()
-			return last, moves, nil
+			return nil
 		}
 		c.sleeps()
 		l.mu.Unlock()
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
-			return 0, 0, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

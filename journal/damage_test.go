@@ -70,7 +70,12 @@ func newSpecimen(t *testing.T, records int) *specimen {
 		waiting, release := fs.hold("WriteAt")
 		var wg sync.WaitGroup
 		wg.Go(func() { appendBlock(1 + batch%4) })
-		<-waiting
+		<-waiting // it may be the saver that does
+		sinktest.Eventually(t, func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.busy > 0
+		}, "the first block is on its way")
 		for block := range batch % 4 {
 			was := l.openRecords()
 			wg.Go(func() { appendBlock(1 + (batch+block)%4) })
@@ -519,7 +524,7 @@ func TestDamagedPlaces(t *testing.T) {
 		data := s.image[placePath(memDir, i)]
 		number, places, err := parsePlaces(data, "")
 		require.NoError(t, err)
-		truth[i], used[i] = places, placeHead+int(binary.LittleEndian.Uint32(data[24:]))
+		truth[i], used[i] = places.Places, placeHead+int(binary.LittleEndian.Uint32(data[24:]))
 		if number > highest {
 			good, highest = i, number
 		}

@@ -38,6 +38,9 @@ type letterJSON struct {
 	Taken  uint64                    `json:"taken,omitempty"`
 }
 
+// isLetter is how a record begins that is a letter.
+var isLetter = []byte(`{"letter":`)
+
 // livePlace is the name of the place before the oldest letter that is still there.
 const livePlace = "live"
 
@@ -75,12 +78,16 @@ func (d *DeadLetters) load() error {
 	}
 	after := max(p.position, first-1)
 	d.log.mu.Unlock()
-	err := d.scan(context.Background(), after, func(position uint64, r letterJSON) error {
-		if r.Letter != nil {
-			d.live = append(d.live, position)
-		} else {
-			taken[r.Taken] = true
+	err := d.scanRaw(context.Background(), after, func(rec record) error {
+		var r letterJSON
+		if bytes.HasPrefix(rec.payload, isLetter) {
+			d.live = append(d.live, rec.position) // without a look at the rest: there may be many
+			return nil
 		}
+		if json.Unmarshal(rec.payload, &r) != nil {
+			d.log.report(Span{rec.position, rec.position})
+		}
+		taken[r.Taken] = true
 		return nil
 	})
 	d.live = slices.DeleteFunc(d.live, func(p uint64) bool { return taken[p] })
@@ -90,6 +97,17 @@ func (d *DeadLetters) load() error {
 
 // scan calls f with each record behind a position.
 func (d *DeadLetters) scan(ctx context.Context, after uint64, f func(uint64, letterJSON) error) error {
+	return d.scanRaw(ctx, after, func(rec record) error {
+		var l letterJSON
+		if err := json.Unmarshal(rec.payload, &l); err != nil {
+			d.log.report(Span{rec.position, rec.position})
+			return nil
+		}
+		return f(rec.position, l)
+	})
+}
+
+func (d *DeadLetters) scanRaw(ctx context.Context, after uint64, f func(record) error) error {
 	d.log.mu.Lock()
 	last := d.log.last
 	d.log.mu.Unlock()
@@ -106,12 +124,7 @@ func (d *DeadLetters) scan(ctx context.Context, after uint64, f func(uint64, let
 		}
 		d.log.report(lost)
 		for _, rec := range out[:n] {
-			var l letterJSON
-			if err := json.Unmarshal(rec.payload, &l); err != nil {
-				d.log.report(Span{rec.position, rec.position})
-				continue
-			}
-			if err := f(rec.position, l); err != nil {
+			if err := f(rec); err != nil {
 				return err
 			}
 		}

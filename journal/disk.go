@@ -12,10 +12,12 @@ var _ fileSystem = disk{}
 
 func (d disk) MakeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
-			return nil
+		if info, statErr := os.Stat(dir); statErr != nil || !info.IsDir() {
+			return err
 		}
-		return err
+		// Whoever made it may have been killed before this, and need not have been us.
+		_ = d.SyncDir(filepath.Dir(dir))
+		return nil
 	}
 	return d.SyncDir(filepath.Dir(dir))
 }

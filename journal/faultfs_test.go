@@ -285,7 +285,7 @@ func placesOn(t *testing.T, fs fileSystem, dir string) map[string]uint64 {
 	require.NoError(t, err)
 	require.False(t, damaged)
 	require.NoError(t, p.close())
-	return places
+	return places.Places
 }
 
 // readIDs returns the IDs of all that a journal has, and fails if there is a gap.

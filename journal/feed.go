@@ -197,14 +197,18 @@ func (l *log) after(ctx context.Context, t time.Time) (uint64, error) {
 }
 
 func (l *log) rewind(name string, after uint64) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
 		return errClosed
 	}
 	if first := l.first(); after+1 < first || after > l.last {
+		err := &PositionError{Position: after, First: first, Last: l.last}
 		l.mu.Unlock()
-		return &PositionError{Position: after, First: first, Last: l.last}
+		return err
 	}
 	p := l.named[name]
 	if p == nil {

@@ -124,7 +124,7 @@ func TestRewindWhileBusy(t *testing.T) {
 	require.NoError(t, sinktest.Conserved(j.Metrics()["sink"]))
 	_, places, _, err := looking(reading{}, dir)
 	require.NoError(t, err)
-	assert.EqualValues(t, 8, places["sink"])
+	assert.EqualValues(t, 8, places.Places["sink"])
 	release()
 	events := f.Wait(t, 10+5+2+5)
 	assert.Equal(t, []string{"b-0", "b-1", "b-2", "b-3", "b-4", "a-8", "a-9", "b-0", "b-1", "b-2", "b-3", "b-4"}, sinktest.IDs(events[10:]))

@@ -34,8 +34,10 @@ type frame struct {
 
 const (
 	frameHead = 40
-	// maxPayload bounds a record, so that a damaged length is not believed.
-	maxPayload = 64 << 20
+	// maxPayload bounds a record, so that a damaged length is not believed, and maxEvent
+	// an event, whose dead letter says some more.
+	maxPayload = maxEvent + 1<<20
+	maxEvent   = 64 << 20
 )
 
 // marker has no byte that JSON or ASCII would have.
@@ -94,7 +96,7 @@ func parseFrame(b []byte, salt uint32) (f frame, size int, err error) {
 		return f, frameHead, errShort
 	}
 	size = frameSize(b)
-	if !bytes.Equal(b[:4], marker) || size > frameHead+maxPayload {
+	if !bytes.Equal(b[:4], marker) || binary.LittleEndian.Uint32(b[8:]) > maxPayload {
 		return f, 0, errBad
 	}
 	if len(b) < size {

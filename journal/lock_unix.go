@@ -7,34 +7,62 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 )
 
 // Lock takes an advisory lock (flock(2)), which ends with the process however that
-// ends, and writes into the file who has it.
-func (disk) Lock(path string) (io.Closer, error) {
+// ends, and writes into the file who has it. The directory is locked as well, because
+// a lock file can be removed; not every file system can do that.
+func (disk) Lock(path string) (_ io.Closer, err error) {
+	var held locks
+	defer func() {
+		if err != nil {
+			_ = held.Close()
+		}
+	}()
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 1<<10))
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &LockedError{Path: path, Holder: strings.TrimSpace(string(holder))}
+	held = append(held, f)
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	held = append(held, dir)
+
+	err = flock(f)
+	if err == nil {
+		if dirErr := flock(dir); errors.Is(dirErr, syscall.EWOULDBLOCK) {
+			err = dirErr
 		}
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		holder, _ := io.ReadAll(io.LimitReader(f, 1<<10))
+		return nil, &LockedError{Path: path, Holder: strings.TrimSpace(string(holder))}
+	}
+	if err != nil {
 		return nil, &os.PathError{Op: "flock", Path: path, Err: err}
 	}
 	host, _ := os.Hostname()
 	me := fmt.Sprintf("process %d on %s since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt([]byte(me), 0)
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(me), 0) // on a full disk the lock is held all the same, and nobody is named
 	}
-	_ = err // on a full disk the lock is held all the same, and nobody is named
-	return f, nil
+	return held, nil
+}
+
+// locks end when their files are closed.
+type locks []*os.File
+
+func (l locks) Close() (err error) {
+	for _, f := range l {
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 func flock(f *os.File) error {

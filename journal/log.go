@@ -23,6 +23,9 @@ type log struct {
 	places placeFile
 	now    func() time.Time
 
+	sectors sectors
+	tries   int // of what a disk cannot read
+
 	kick  chan struct{} // the committer has something to do
 	dirty chan struct{} // the saver has
 	quit  chan struct{}
@@ -34,6 +37,7 @@ type log struct {
 	closed    bool
 	open      *batch // takes records; nil until there is one
 	busy      int64  // bytes of the batch that is being written
+	writers   int    // of the last batch, and since
 	usual     int    // bytes of a batch, lately
 	segments  []*segment
 	last      uint64 // the last position that was acknowledged
@@ -74,6 +78,7 @@ const maxBlock = 256 << 20
 type batch struct {
 	buf     []byte
 	records int
+	blocks  int           // each of another writer
 	done    chan struct{} // closed when it is on disk, or err says why not
 
 	first, last uint64 // once it has been placed
@@ -94,7 +99,7 @@ func (l *log) append(ctx context.Context, n int, encode func(i int, b []byte) ([
 		return l.alive()
 	}
 	scratch := buffers.Get().(*[]byte)
-	block, err := l.encode((*scratch)[:0], n, encode)
+	block, err := l.encode((*scratch)[:0], n, maxEvent, encode)
 	defer func() {
 		if cap(block) <= maxBuffer {
 			*scratch = block
@@ -110,7 +115,7 @@ func (l *log) append(ctx context.Context, n int, encode func(i int, b []byte) ([
 
 // appendOne appends one record, and returns its position.
 func (l *log) appendOne(ctx context.Context, payload []byte) (position uint64, err error) {
-	block, err := l.encode(nil, 1, func(_ int, b []byte) ([]byte, error) { return append(b, payload...), nil })
+	block, err := l.encode(nil, 1, maxPayload, func(_ int, b []byte) ([]byte, error) { return append(b, payload...), nil })
 	if err != nil {
 		return 0, err
 	}
@@ -140,15 +145,15 @@ func (l *log) alive() error {
 	return nil
 }
 
-func (l *log) encode(b []byte, n int, encode func(i int, b []byte) ([]byte, error)) (_ []byte, err error) {
+func (l *log) encode(b []byte, n, most int, encode func(i int, b []byte) ([]byte, error)) (_ []byte, err error) {
 	for i := range n {
 		start := len(b)
 		b, err = appendFrame(b, i, n-1-i, func(b []byte) ([]byte, error) { return encode(i, b) })
 		if err != nil {
 			return b, err
 		}
-		if size := len(b) - start - frameHead; size > maxPayload {
-			return b, fmt.Errorf("journal: record %d of %d: %d bytes: allowed are %d", i+1, n, size, maxPayload)
+		if size := len(b) - start - frameHead; size > most {
+			return b, fmt.Errorf("journal: record %d of %d: %d bytes: allowed are %d", i+1, n, size, most)
 		}
 		if len(b) > maxBlock {
 			return b, fmt.Errorf("journal: block of %d records: more than %d bytes", n, maxBlock)
@@ -193,6 +198,7 @@ func (l *log) enter(ctx context.Context, block []byte, n int) (_ *batch, index i
 	index = l.open.records
 	l.open.buf = append(l.open.buf, block...)
 	l.open.records += n
+	l.open.blocks++
 	return l.open, index, nil
 }
 

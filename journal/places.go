@@ -37,8 +37,12 @@ const (
 	maxPlaces = 16 << 20
 )
 
+// placesJSON is what the files say. Salt is that of the segments, so that those of another
+// journal are known, and Lost that some places were lost, and are still to be held.
 type placesJSON struct {
 	Places map[string]uint64 `json:"places"`
+	Salt   uint32            `json:"salt"`
+	Lost   bool              `json:"lost,omitempty"`
 }
 
 func placePath(dir string, i int) string {
@@ -47,7 +51,7 @@ func placePath(dir string, i int) string {
 
 // open reads the places, nil if there are none. damaged says that there are files, and
 // none is good.
-func (p *placeFile) open(fs fileSystem, dir string) (places map[string]uint64, damaged bool, err error) {
+func (p *placeFile) open(fs fileSystem, dir string) (places *placesJSON, damaged bool, err error) {
 	p.fs = fs
 	found := false
 	for i := range p.files {
@@ -65,8 +69,9 @@ func (p *placeFile) open(fs fileSystem, dir string) (places map[string]uint64, d
 		}
 		p.sizes[i] = size
 		b := make([]byte, min(size, maxPlaces))
-		if n, err := f.ReadAt(b, 0); n < len(b) {
-			return nil, false, err
+		if n, _ := f.ReadAt(b, 0); n < len(b) {
+			found = true
+			continue // a disk that cannot be read may have kept the other one
 		}
 		number, these, err := parsePlaces(b, placePath(dir, i))
 		var wrong *VersionError
@@ -110,7 +115,7 @@ func (p *placeFile) grow(i int, size int64) error {
 
 // write puts the places where the good ones are not, and only then are these the good
 // ones.
-func (p *placeFile) write(places map[string]uint64, durable bool) error {
+func (p *placeFile) write(places placesJSON, durable bool) error {
 	number := p.number + 1
 	i := int(number % 2)
 	b, err := appendPlaces(nil, number, places)
@@ -144,8 +149,8 @@ func (p *placeFile) close() (err error) {
 	return err
 }
 
-func appendPlaces(b []byte, number uint64, places map[string]uint64) ([]byte, error) {
-	body, err := json.Marshal(placesJSON{places})
+func appendPlaces(b []byte, number uint64, places placesJSON) ([]byte, error) {
+	body, err := json.Marshal(places)
 	if err != nil {
 		return b, err
 	}
@@ -166,7 +171,7 @@ func placesSum(b []byte) uint32 {
 
 var errNoPlaces = errors.New("journal: no places")
 
-func parsePlaces(b []byte, path string) (number uint64, places map[string]uint64, err error) {
+func parsePlaces(b []byte, path string) (number uint64, places *placesJSON, err error) {
 	if len(b) < placeHead || string(b[:8]) != placeMagic {
 		return 0, nil, errNoPlaces
 	}
@@ -181,14 +186,14 @@ func parsePlaces(b []byte, path string) (number uint64, places map[string]uint64
 	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
 		return 0, nil, &VersionError{Path: path, Version: v}
 	}
-	var all placesJSON
-	if err := json.Unmarshal(b[placeHead:], &all); err != nil {
+	all := new(placesJSON)
+	if err := json.Unmarshal(b[placeHead:], all); err != nil {
 		return 0, nil, errNoPlaces
 	}
 	if all.Places == nil {
 		all.Places = make(map[string]uint64)
 	}
-	return binary.LittleEndian.Uint64(b[16:]), all.Places, nil
+	return binary.LittleEndian.Uint64(b[16:]), all, nil
 }
 
 // saveAgain is how long the saver waits after an error.
@@ -243,9 +248,11 @@ func (l *log) save(durable bool) error {
 	for name, p := range l.named {
 		places[name] = p.position
 	}
+	goes := l.goes(places)
+	lost := l.keepAll
 	l.mu.Unlock()
 
-	err := l.places.write(places, durable || l.config.Sync == SyncAlways)
+	err := l.places.write(placesJSON{places, l.salt, lost}, durable || goes || l.config.Sync == SyncAlways)
 
 	l.mu.Lock()
 	l.saveErr = err
@@ -260,7 +267,7 @@ func (l *log) save(durable bool) error {
 	l.wake()
 	l.roomAgain()
 	l.mu.Unlock()
-	l.trim()
+	l.trim(err == nil)
 	if err != nil {
 		l.changed() // the saver tries again
 		return &WriteError{fmt.Errorf("cursors: %w", err)}
@@ -268,17 +275,17 @@ func (l *log) save(durable bool) error {
 	return nil
 }
 
-// trim removes the segments that nobody needs any more, whole.
-func (l *log) trim() {
+// trim removes the segments that nobody needs any more, whole; of those that a limit has
+// dropped from under a place, when it is on disk that the place is past them.
+func (l *log) trim(doomed bool) {
 	l.mu.Lock()
-	behind := 0
-	if !l.keepAll {
-		behind = l.behind(l.config.Retain)
-	}
+	behind := l.behind(l.config.Retain)
 	gone := append(l.segments[:0:0], l.segments[:behind]...)
 	l.segments = l.segments[behind:]
 	l.damage.forget(l.first())
-	gone, l.doomed = append(l.doomed, gone...), nil
+	if doomed {
+		gone, l.doomed = append(l.doomed, gone...), nil
+	}
 	if len(gone) > 0 {
 		l.roomAgain()
 	}
@@ -295,8 +302,8 @@ func (l *log) trim() {
 // that are older than what is retained. The newest is never among them. The caller holds
 // the lock.
 func (l *log) behind(retain time.Duration) (n int) {
-	if l.keepAll && len(l.named) == 0 {
-		return 0 // there are places, but nobody knows them yet
+	if l.keepAll {
+		return 0 // there are places that nobody knows
 	}
 	settled := l.last
 	for _, p := range l.forgotten {
@@ -306,10 +313,20 @@ func (l *log) behind(retain time.Duration) (n int) {
 		settled = min(settled, p.saved, p.position)
 	}
 	for n+1 < len(l.segments) && l.segments[n+1].first <= settled+1 {
-		if retain > 0 && l.now().Sub(l.segments[n+1].created) < retain {
+		if retain > 0 && l.now().Sub(l.segments[n+1].begun) < retain {
 			break
 		}
 		n++
 	}
 	return n
+}
+
+// goes says that segments may be removed when these places are saved. The caller holds the
+// lock.
+func (l *log) goes(places map[string]uint64) bool {
+	settled := l.last
+	for _, position := range places {
+		settled = min(settled, position)
+	}
+	return len(l.doomed) > 0 || len(l.segments) > 1 && l.segments[1].first <= settled+1
 }

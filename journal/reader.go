@@ -148,7 +148,7 @@ func (r *reader) frame(last uint64) (f frame, ok bool, err error) {
 			return r.held, true, nil
 		}
 	}
-	for position := r.next; position <= last; position = max(r.until, r.next) {
+	for position := r.next; position <= last; position = max(r.until, r.next, position+1) {
 		for more := true; more; {
 			if f, ok, err = r.scanOn(); ok || err != nil {
 				return f, ok, err
@@ -172,8 +172,7 @@ func (r *reader) scanOn() (frame, bool, error) {
 		case errors.Is(err, io.EOF):
 			return frame{}, false, nil
 		case err != nil:
-			r.close() // and read again from what was not returned yet
-			return frame{}, false, err
+			return frame{}, false, err // and the next read tries again
 		case r.until != 0 && f.position >= r.until:
 			return frame{}, false, nil // never acknowledged: its place was given again
 		case !f.isMark() && f.position >= r.next:
@@ -215,7 +214,7 @@ func (r *reader) open(position uint64) (more bool, err error) {
 		r.seg = nil
 		return false, err
 	}
-	r.end, r.scan = end, newScanner(f, r.log.salt, end)
+	r.end, r.scan = end, newScanner(r.log.readable(f, seg.path, r.log.tries), r.log.salt, end)
 	return true, nil
 }
 

@@ -15,7 +15,7 @@ import (
 // the segments and the newest segment, whose end a crash may have torn; never all.
 func openLog(dir string, fs fileSystem, config Config) (_ *log, err error) {
 	l := &log{
-		dir: dir, fs: fs, config: config, logger: config.Logger.WithField("journal", dir), now: time.Now,
+		dir: dir, fs: fs, config: config, logger: config.Logger.WithField("journal", dir), now: time.Now, tries: readTries,
 		kick: make(chan struct{}, 1), dirty: make(chan struct{}, 1), quit: make(chan struct{}),
 		named: make(map[string]*place), room: make(chan struct{}),
 	}
@@ -24,47 +24,82 @@ func openLog(dir string, fs fileSystem, config Config) (_ *log, err error) {
 			_ = l.places.close()
 		}
 	}()
-	if err := l.openSegments(); err != nil {
+	places, damaged, err := l.places.open(fs, dir)
+	if err != nil {
 		return nil, err
 	}
-	if err := l.openPlaces(); err != nil {
+	if err := l.openSegments(places); err != nil {
+		return nil, err
+	}
+	if err := l.openPlaces(places, damaged); err != nil {
 		return nil, err
 	}
 	l.synced = l.last
-	l.trim()
+	l.trim(true)
 	l.ended.Add(2)
 	go l.commit()
 	go l.keepSaving()
 	return l, nil
 }
 
-func (l *log) openSegments() error {
+func (l *log) openSegments(places *placesJSON) error {
 	l.salt = rand.Uint32()
-	if err := l.listSegments(); err != nil || len(l.segments) == 0 {
+	if err := l.listSegments(places); err != nil || len(l.segments) == 0 {
 		return err
 	}
 	return l.recover(l.segments[len(l.segments)-1])
 }
 
-// listSegments finds the segments that there are, and reads their headers.
-func (l *log) listSegments() error {
+// listSegments finds the segments that there are, and reads their headers. The salt is
+// what the places say, or else what most segments have; what has another was put there
+// from another journal, and is left alone.
+func (l *log) listSegments(places *placesJSON) error {
 	names, err := l.fs.Names(l.dir)
 	if err != nil {
 		return err
+	}
+	if places != nil {
+		l.salt = places.Salt
+	} else {
+		l.salt = commonSalt(names, l.salt)
 	}
 	for _, name := range names {
 		first, salt, ok := parseSegmentName(name)
 		if !ok {
 			continue
 		}
-		l.salt = salt
+		if salt != l.salt {
+			l.logger.WithField("segment", name).Error("journal: a segment of another journal is in the directory, and left alone")
+			continue
+		}
 		seg := &segment{path: filepath.Join(l.dir, name), first: first}
 		if err := l.openSegment(seg); err != nil {
 			return err
 		}
+		seg.begun = earlier(seg.created, l.now())
 		l.segments = append(l.segments, seg)
 	}
 	return nil
+}
+
+// commonSalt returns the salt of most segments, or another if there is none.
+func commonSalt(names []string, or uint32) uint32 {
+	count := make(map[uint32]int)
+	for _, name := range names {
+		if _, salt, ok := parseSegmentName(name); ok {
+			if count[salt]++; count[salt] > count[or] {
+				or = salt
+			}
+		}
+	}
+	return or
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // openSegment reads a segment's header.
@@ -78,10 +113,8 @@ func (l *log) openSegment(seg *segment) error {
 		return err
 	}
 	head := make([]byte, segmentHead)
-	if n, err := f.ReadAt(head, 0); n < len(head) && !errors.Is(err, io.EOF) {
-		return err
-	}
-	created, ok, err := parseSegmentHead(head, seg.path, l.salt)
+	n, _ := f.ReadAt(head, 0) // what cannot be read is as good as damaged
+	created, ok, err := parseSegmentHead(head[:n], seg.path, l.salt)
 	if err != nil {
 		return err
 	}
@@ -108,7 +141,7 @@ func (l *log) recover(seg *segment) error {
 		return err
 	}
 	defer f.Close()
-	found, err := findEnd(f, l.salt, seg.size, seg.first)
+	found, err := findEnd(l.readable(f, seg.path, 0), l.salt, seg.size, seg.first)
 	if err != nil {
 		return err
 	}
@@ -122,7 +155,7 @@ func (l *log) recover(seg *segment) error {
 		}
 		l.clock = max(l.clock, before.time)
 	}
-	seg.newest = time.Unix(0, l.clock)
+	seg.newest = earlier(time.Unix(0, l.clock), l.now())
 	if found.end < seg.size {
 		if seg.size, err = cut(f, found, l.salt); err != nil {
 			return fmt.Errorf("journal: cutting off a torn tail: %w", err)
@@ -189,6 +222,7 @@ func findEnd(f file, salt uint32, size int64, first uint64) (e ending, err error
 			acknowledged = max(acknowledged, frame.acknowledged())
 		}
 		whole = s.at
+		s.recycle()
 	}
 
 	e = ending{end: segmentHead, last: first - 1}
@@ -208,6 +242,7 @@ func findEnd(f file, salt uint32, size int64, first uint64) (e ending, err error
 		if err != nil {
 			return e, err
 		}
+		s.recycle()
 		switch {
 		case frame.position < first:
 			continue // of another segment
@@ -268,26 +303,25 @@ func dirty(f file, from, size int64) (n int64, err error) {
 	return n, nil
 }
 
-func (l *log) openPlaces() error {
-	places, damaged, err := l.places.open(l.fs, l.dir)
-	if err != nil {
-		return err
-	}
-	if damaged {
+func (l *log) openPlaces(places *placesJSON, damaged bool) error {
+	// The files are made before any segment is.
+	gone := l.places.files == [2]file{} && len(l.segments) > 0
+	if damaged || gone || places != nil && places.Lost {
 		l.keepAll = true
-		l.logger.Error("journal: the cursors are damaged; every sink begins with the oldest record, and nothing is removed until the next start")
+		l.logger.Error("journal: the cursors are damaged; a sink whose place is lost begins with the oldest record, and nothing is removed until the journal has been closed")
 	}
-	for name, position := range places {
+	if places == nil {
+		return l.places.make(l.dir)
+	}
+	for name, position := range places.Places {
 		l.named[name] = &place{position: position, saved: position}
 		// Where syncs are put off, a power cut can take records that were delivered. No
 		// position is given twice that a cursor is past.
 		l.last = max(l.last, position)
 	}
-	if places != nil {
-		// The one that is written next is the other one.
-		if err := l.places.files[l.places.number%2].Sync(); err != nil {
-			return err
-		}
+	// The one that is written next is the other one.
+	if err := l.places.files[l.places.number%2].Sync(); err != nil {
+		return err
 	}
 	return l.places.make(l.dir)
 }
@@ -306,6 +340,9 @@ func (l *log) close() error {
 	l.shut()
 	close(l.quit)
 	l.ended.Wait()
+	l.mu.Lock()
+	l.keepAll = l.keepAll && len(l.named) == 0
+	l.mu.Unlock()
 	err := l.save(true)
 	l.saving.Lock()
 	defer l.saving.Unlock()

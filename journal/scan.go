@@ -22,6 +22,7 @@ type scanner struct {
 	buf []byte // what was read there
 
 	used, free [][]byte // buffers
+	lent       int      // of used, from the front, that frames were returned from
 }
 
 func newScanner(f file, salt uint32, end int64) *scanner {
@@ -36,10 +37,11 @@ func (s *scanner) record(position uint64) (r record, ok bool) {
 		return r, false
 	}
 	size := frameSize(b)
-	if size > len(b) || size == frameHead || s.at+int64(size) > s.end || !isWhole(b, size, s.salt) {
+	if size > len(b) || size <= frameHead || s.at+int64(size) > s.end || !isWhole(b, size, s.salt) {
 		return r, false
 	}
 	s.skip(size)
+	s.lent = len(s.used)
 	return record{position, int64(binary.LittleEndian.Uint64(b[32:])), b[frameHead:size:size]}, true
 }
 
@@ -55,6 +57,7 @@ func (s *scanner) next() (f frame, at, gap int64, err error) {
 		case err == nil && s.at+int64(size) <= s.end:
 			at = s.at
 			s.skip(size)
+			s.lent = len(s.used)
 			return f, at, gap, nil
 		case errors.Is(err, errShort) && s.at+int64(size) <= s.end:
 			more, err := s.fill(size)
@@ -84,6 +87,10 @@ func (s *scanner) fill(size int) (more bool, err error) {
 	had := len(s.buf)
 	buf := s.buffer(int(min(int64(max(size, readAhead)), s.end-s.at)))
 	n := copy(buf, s.buf)
+	for len(s.used)-1 > s.lent { // nobody has anything of it
+		s.free = append(s.free, s.used[s.lent])
+		s.used = slices.Delete(s.used, s.lent, s.lent+1)
+	}
 	m, err := s.file.ReadAt(buf[n:], s.at+int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
@@ -113,10 +120,11 @@ func (s *scanner) recycle() {
 		s.free = append(s.free, s.used[0][:cap(s.used[0])])
 		s.used = slices.Delete(s.used, 0, 1)
 	}
+	s.lent = len(s.used)
 }
 
 // keep says that all of them are.
-func (s *scanner) keep() { s.used, s.free = s.used[:0], nil }
+func (s *scanner) keep() { s.used, s.free, s.lent = s.used[:0], nil, 0 }
 
 // resync goes on to the next place where a frame may begin.
 func (s *scanner) resync() error {

@@ -26,7 +26,8 @@ const version = 1
 type segment struct {
 	path    string
 	first   uint64
-	created time.Time
+	created time.Time // as the header has it: made to grow, as the times of records are
+	begun   time.Time // by the clock, for limits
 
 	size   int64     // of what was written and acknowledged, in bytes
 	room   int64     // that is set aside for it on disk, in bytes

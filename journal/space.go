@@ -16,9 +16,9 @@ func (l *log) space(block int64) (wait <-chan struct{}, err error) {
 		l.dropping = false
 		return nil, nil
 	}
-	// What is only retained goes first.
-	if n := l.behind(0); n > 0 {
-		l.doom(n)
+	// What is only retained goes first, if that is what the room is taken by.
+	for why == tooMuch && l.behind(0) > 0 {
+		l.doom(1)
 		if why = l.exceeded(block); why == "" {
 			return nil, nil
 		}
@@ -72,14 +72,23 @@ func (l *log) takes(block int64) (bytes int64) {
 		more += int64(len(l.open.buf))
 	}
 	var free int64
-	for _, s := range l.segments {
+	for i, s := range l.segments {
 		bytes += s.taken()
-		free = s.taken() - s.size
+		if last := i+1 == len(l.segments); last && !l.isOld(s) {
+			free = s.taken() - s.size
+		}
 	}
 	if more > free {
 		bytes += max(more, l.config.SegmentBytes) - free
 	}
 	return bytes
+}
+
+// isOld says that a segment is to be ended because it would keep from being forgotten what
+// is older than its newest. The caller holds the lock.
+func (l *log) isOld(s *segment) bool {
+	keep := max(l.config.MaxAge, l.config.Retain)
+	return keep > 0 && l.now().Sub(s.begun) > keep/8
 }
 
 // hasPending says whether a place is behind. The caller holds the lock.
@@ -143,7 +152,7 @@ func (l *log) doom(n int) {
 // run has written, a later time: when the next one was begun. The caller holds the lock.
 func (l *log) newest(i int) time.Time {
 	if l.segments[i].newest.IsZero() && i+1 < len(l.segments) {
-		return l.segments[i+1].created
+		return l.segments[i+1].begun
 	}
 	return l.segments[i].newest
 }

@@ -100,18 +100,18 @@ func Cat(ctx context.Context, dir string, f func(Record) error) (*Report, error)
 }
 
 // looking makes a log of what is in a directory, without touching it.
-func looking(fs fileSystem, dir string) (*log, map[string]uint64, bool, error) {
+func looking(fs fileSystem, dir string) (*log, *placesJSON, bool, error) {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	l := &log{
 		dir: dir, fs: fs, logger: logrus.NewEntry(logger), now: time.Now,
 		named: make(map[string]*place), room: make(chan struct{}),
 	}
-	if err := l.listSegments(); err != nil {
-		return nil, nil, false, err
-	}
 	places, damaged, err := l.places.open(fs, dir)
 	_ = l.places.close()
+	if err == nil {
+		err = l.listSegments(places)
+	}
 	return l, places, damaged, err
 }
 
@@ -131,7 +131,9 @@ func inspect(fs fileSystem, dir string, r *Report) (*log, error) {
 	if len(l.segments) == 0 && l.places.files == [2]file{} {
 		return nil, fmt.Errorf("journal: %s: there is no journal", dir)
 	}
-	r.Cursors, r.NoCursors = places, damaged
+	if r.NoCursors = damaged; places != nil {
+		r.Cursors, r.NoCursors = places.Places, places.Lost
+	}
 	for i, seg := range l.segments {
 		r.Bytes += seg.size
 		if i+1 < len(l.segments) {
@@ -160,7 +162,7 @@ func (l *log) look(seg *segment) (ending, error) {
 		return ending{}, err
 	}
 	defer f.Close()
-	return findEnd(f, l.salt, seg.size, seg.first)
+	return findEnd(l.readable(f, seg.path, 0), l.salt, seg.size, seg.first)
 }
 
 func (l *log) readAll(ctx context.Context, r *Report, progress func(read, all int64), f func(record) error) error {

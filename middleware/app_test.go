@@ -62,10 +62,6 @@ middleware:
 
 // The server's own instance ID, where it has one, is the events' too.
 func TestInstanceID(t *testing.T) {
-	p, err := newPipeline(t.Context(), &options{Addr: ":1", DrainTimeout: 1})
-	require.NoError(t, err)
-	require.NoError(t, p.Close())
-
 	rc := newReceiver(t)
 	//lint:ignore SA1029 the server's key is a plain string
 	ctx := context.WithValue(context.Background(), "instance.id", "the-node")

@@ -2,11 +2,13 @@ package middleware_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -14,7 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/registry-notifications/notifications"
-	_ "github.com/registry-notifications/notifications/middleware"
+	"github.com/registry-notifications/notifications/middleware"
 )
 
 // A stock server tells a webhook what its clients do.
@@ -62,6 +64,77 @@ middleware:
 		fmt.Println(err)
 	}
 	// Output: push blob library/app 5 bytes
+}
+
+// redisHub would keep the events in a server of its own. Here it is a hub in memory.
+type redisHub struct{ *notifications.Broadcaster }
+
+type redisOptions struct {
+	Addr     string        `yaml:"addr"`
+	MaxBytes int64         `yaml:"maxbytes"` // a size, as "64MiB"
+	Timeout  time.Duration `yaml:"timeout"`  // text with a unit
+}
+
+func openRedis(_ context.Context, o redisOptions, setup middleware.HubSetup) (middleware.Hub, error) {
+	if o.Addr == "" {
+		return nil, &notifications.ConfigError{Field: "addr", Err: errors.New("empty: allowed is host:port")}
+	}
+	fmt.Println(o.Addr, o.MaxBytes, o.Timeout, setup.Endpoints)
+	hub, err := notifications.NewBroadcaster(notifications.HubConfig{Logger: setup.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return &redisHub{hub}, nil
+}
+
+// A package with a hub registers it in its init function, and is imported for that.
+func ExampleRegisterHub() {
+	middleware.RegisterHub("redis", openRedis)
+
+	for _, redis := range []string{
+		`{addr: "10.0.0.7:6379", maxbytes: 64MiB, timeout: 5s}`,
+		`{maxbytes: 64MiB}`,
+		`{addr: "10.0.0.7:6379", maxbytes: 64MB}`,
+	} {
+		config, err := configuration.Parse(strings.NewReader(`
+version: 0.1
+storage:
+  inmemory: {}
+middleware:
+  registry:
+    - name: notifications
+      options:
+        hub: redis
+        redis: ` + redis + `
+        endpoints:
+          - name: webhook
+            url: https://example.org/events
+`))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		start(config)
+	}
+	// Output:
+	// 10.0.0.7:6379 67108864 5s [webhook]
+	// unable to configure registry middleware (notifications): middleware.registry.notifications.redis.addr: empty: allowed is host:port
+	// unable to configure registry middleware (notifications): middleware.registry.notifications.redis.maxbytes: "64MB": allowed is a whole number of bytes, or one with KiB, MiB, GiB or TiB behind it, as "64MiB"
+}
+
+// start starts a stock application, and ends it. One that cannot start panics.
+func start(config *configuration.Configuration) {
+	defer func() {
+		if err := recover(); err != nil {
+			fmt.Println(err)
+		}
+	}()
+	logrus.SetOutput(io.Discard)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := handlers.NewApp(ctx, config).Shutdown(); err != nil {
+		fmt.Println(err)
+	}
 }
 
 // upload puts the blob "hello" into a repository.

@@ -1,169 +1,124 @@
 package middleware
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"reflect"
-	"strings"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/registry-notifications/notifications"
-	"github.com/registry-notifications/notifications/internal/yamljson"
 )
 
 // root is where the options stand in the server's YAML.
 const root = "middleware.registry." + name
 
+// defaultDrainTimeout is what draintimeout is where it is zero or not there.
+const defaultDrainTimeout = 10 * time.Second
+
 // options are what an operator can set, with the defaults filled in.
 type options struct {
-	Endpoints endpoints `json:"endpoints"`
+	Endpoints []notifications.EndpointConfig `yaml:"endpoints"`
 	Events    struct {
-		IncludeReferences bool `json:"includereferences"`
-	} `json:"events"`
-	URL             string   `json:"url"`
-	Addr            string   `json:"addr"`
-	DispatchTimeout duration `json:"dispatchtimeout"`
-	DrainTimeout    duration `json:"draintimeout"`
-	TrustedProxies  int      `json:"trustedproxies"`
-	TrustBasicUser  bool     `json:"trustbasicuser"`
-	PullThrough     bool     `json:"pullthrough"`
+		IncludeReferences bool `yaml:"includereferences"`
+	} `yaml:"events"`
+	URL             string            `yaml:"url"`
+	Addr            string            `yaml:"addr"`
+	CountHEAD       bool              `yaml:"counthead"`
+	DispatchTimeout time.Duration     `yaml:"dispatchtimeout"`
+	DrainTimeout    time.Duration     `yaml:"draintimeout"`
+	TrustedProxies  int               `yaml:"trustedproxies"`
+	TrustBasicUser  bool              `yaml:"trustbasicuser"`
+	PullThrough     bool              `yaml:"pullthrough"`
+	DeadLetters     deadLetterOptions `yaml:"deadletters"`
+
+	// Hub is the name of one, and hubBlock what stands under that name: only the hub knows
+	// what it means.
+	Hub      string `yaml:"hub"`
+	hubBlock any
 }
 
-// parse reads what the server's YAML decoder has made of the options. An error
-// names the option by its path.
-func parse(values map[string]any) (*options, error) {
-	if err := checkPlain(root, reflect.ValueOf(values)); err != nil {
+// parse reads the options. An error names the option by its path.
+func (d *document) parse(values map[string]any) (*options, error) {
+	own, blocks := maps.Clone(values), make(map[string]any)
+	names := hubs.names()
+	for _, hub := range names {
+		if block := own[hub]; block != nil {
+			blocks[hub] = block
+		}
+		delete(own, hub)
+	}
+	o := &options{Hub: memoryHub, Addr: ":5000"}
+	if err := d.decode(root, own, o, names...); err != nil {
 		return nil, err
 	}
-	b, err := yamljson.Marshal(values)
-	if err != nil {
-		return nil, &optionError{root, err}
-	}
-
-	o := &options{Addr: ":5000", DrainTimeout: duration(10 * time.Second)}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(o); err != nil {
-		return nil, at(root, err)
-	}
 	if o.DrainTimeout < 0 {
-		return nil, &optionError{root + ".draintimeout", fmt.Errorf("%v: allowed are zero, for the default, and above", time.Duration(o.DrainTimeout))}
+		return nil, wrong(root+".draintimeout", "%v: allowed are zero, for the default, and above", o.DrainTimeout)
 	}
 	if o.DrainTimeout == 0 {
-		o.DrainTimeout = duration(10 * time.Second)
+		o.DrainTimeout = defaultDrainTimeout
 	}
-	return o, nil
+
+	o.hubBlock = blocks[o.Hub]
+	delete(blocks, o.Hub)
+	if others := slices.Sorted(maps.Keys(blocks)); len(others) > 0 {
+		return nil, wrong(root+"."+others[0], "is for hub: %s, and hub is %.*q: allowed are the options of that one", others[0], mostShown, o.Hub)
+	}
+	if err := o.checkEndpoints(); err != nil {
+		return nil, err
+	}
+	return o, o.checkJournal()
 }
 
-// checkPlain lets pass what a YAML decoder makes, and what a program may write in
-// its place. A struct has an encoding of its own: that of an EndpointConfig leaves
-// out its secrets, and the receiver would be sent the word "redacted".
-func checkPlain(path string, v reflect.Value) error {
-	switch v.Kind() {
-	case reflect.Interface:
-		return checkPlain(path, v.Elem())
-	case reflect.Map:
-		for entry := v.MapRange(); entry.Next(); {
-			if err := checkPlain(fmt.Sprintf("%s.%v", path, entry.Key()), entry.Value()); err != nil {
-				return err
-			}
-		}
-	case reflect.Slice, reflect.Array:
-		for i := range v.Len() {
-			if err := checkPlain(fmt.Sprintf("%s[%d]", path, i), v.Index(i)); err != nil {
-				return err
-			}
-		}
-	case reflect.Struct, reflect.Pointer, reflect.Func, reflect.Chan:
-		return &optionError{path, fmt.Errorf("a %v: allowed are maps, lists, text, numbers and booleans, as YAML has them", v.Type())}
-	}
-	return nil
-}
-
-// endpoints are decoded one by one, so that an error says which it was.
-type endpoints []notifications.EndpointConfig
-
-func (e *endpoints) UnmarshalJSON(b []byte) error {
-	const path = root + ".endpoints"
-	var list []json.RawMessage
-	if err := json.Unmarshal(b, &list); err != nil {
-		return at(path, err)
-	}
-	*e = make(endpoints, len(list))
-	for i, raw := range list {
-		if err := (*e)[i].UnmarshalJSON(raw); err != nil {
-			return at(fmt.Sprintf("%s[%d]", path, i), err)
+// checkEndpoints looks at the names, which everything else goes by. A disabled endpoint is
+// as good as none.
+func (o *options) checkEndpoints() error {
+	var used []string
+	for i, e := range o.Endpoints {
+		switch {
+		case e.Disabled:
+		case e.Name == "":
+			return wrong(endpointPath(i)+".name", "empty: allowed is any other")
+		case slices.Contains(used, e.Name):
+			return wrong(endpointPath(i)+".name", "%.*q: is in use: allowed is any other", mostShown, e.Name)
+		default:
+			used = append(used, e.Name)
 		}
 	}
 	return nil
 }
 
-// duration is text with a unit. A bare number would have meant nanoseconds, and
-// nobody ever meant these.
-type duration time.Duration
-
-func (d *duration) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	var text string
-	if err := json.Unmarshal(b, &text); err == nil {
-		if v, err := time.ParseDuration(text); err == nil {
-			*d = duration(v)
-			return nil
+// enabled returns the names of the endpoints that are to run.
+func (o *options) enabled() (names []string) {
+	for _, e := range o.Endpoints {
+		if !e.Disabled {
+			names = append(names, e.Name)
 		}
 	}
-	// Of this error the decoder fills in which field it was.
-	return &json.UnmarshalTypeError{Value: fmt.Sprintf("%.100s", b), Type: reflect.TypeFor[duration]()}
+	return names
 }
 
-// optionError is what is wrong with one option.
-type optionError struct {
-	path string
-	err  error
+// includeReferences says whether events have references: an endpoint for images promises
+// them.
+func (o *options) includeReferences() bool {
+	return o.Events.IncludeReferences || slices.ContainsFunc(o.Endpoints, func(e notifications.EndpointConfig) bool {
+		return e.Images && !e.Disabled
+	})
 }
 
-func (e *optionError) Error() string { return e.path + ": " + e.err.Error() }
-func (e *optionError) Unwrap() error { return e.err }
-
-// at says where in the YAML the decoder came upon err.
-func at(path string, err error) error {
-	if e := (*optionError)(nil); errors.As(err, &e) {
-		return err // knows better
+func (o *options) bridge() (config notifications.BridgeConfig, err error) {
+	config = notifications.BridgeConfig{
+		IncludeReferences: o.includeReferences(),
+		DispatchTimeout:   o.DispatchTimeout,
+		TrustedProxies:    o.TrustedProxies,
+		TrustBasicUser:    o.TrustBasicUser,
+		CountHEAD:         o.CountHEAD,
 	}
-	if c := (*notifications.ConfigError)(nil); errors.As(err, &c) {
-		if c.Field != "" {
-			path += "." + c.Field
+	if config.Source, err = notifications.NewSource(o.Addr); err != nil {
+		return config, at(root, err)
+	}
+	if o.URL != "" {
+		if config.URLs, err = notifications.NewURLBuilder(o.URL); err != nil {
+			return config, at(root, err)
 		}
-		return &optionError{path, c.Err}
 	}
-	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) {
-		if t.Field != "" {
-			path += "." + t.Field
-		}
-		return &optionError{path, fmt.Errorf("%s: allowed is %s", t.Value, allowed(t.Type))}
-	}
-	if _, field, ok := strings.Cut(err.Error(), "json: unknown field "); ok {
-		return &optionError{path, fmt.Errorf("%s: there is no such option", field)}
-	}
-	return &optionError{path, err}
-}
-
-func allowed(t reflect.Type) string {
-	if t == reflect.TypeFor[duration]() {
-		return `text with a unit, as "500ms" or "1m30s"`
-	}
-	switch t.Kind() {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Int:
-		return "a whole number"
-	case reflect.String:
-		return "text"
-	case reflect.Slice:
-		return "a list"
-	}
-	return "a map"
+	return config, nil
 }

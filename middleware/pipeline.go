@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -18,28 +17,32 @@ var errDrainTimeout = errors.New("notifications: draintimeout is over")
 // one endpoint for each webhook. Its secrets are behind pointers, where %+v does
 // not follow.
 type pipeline struct {
-	bridge *notifications.Bridge
-	hub    *notifications.Broadcaster
-	log    *logrus.Entry
+	bridge  *notifications.Bridge
+	hub     Hub
+	letters *notifications.DeadLetterFile // nil: the hub or the endpoints keep their own
+	log     *logrus.Entry
 
-	// Close delivers what is in memory until draintimeout is over. Every call returns
-	// the first one's result.
+	// Close lets the hub deliver until draintimeout is over. Every call returns the first
+	// one's result.
 	Close func() error
 }
 
 // newPipeline returns a running pipeline, or an error and nothing that runs. The
 // context is the application's.
-func newPipeline(ctx context.Context, o *options) (p *pipeline, err error) {
+func newPipeline(ctx context.Context, d *document, values map[string]any) (*pipeline, *options, error) {
+	o, err := d.parse(values)
+	if err != nil {
+		return nil, nil, err
+	}
 	// Of the application's logger only the fields can be had.
 	logger := logrus.NewEntry(logrus.StandardLogger())
 	instance, _ := ctx.Value("instance.id").(string)
 	if instance != "" {
 		logger = logger.WithField("instance.id", instance)
 	}
-
-	config, err := bridgeConfig(o)
+	config, err := o.bridge()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config.Logger = logger
 	if instance != "" {
@@ -47,70 +50,70 @@ func newPipeline(ctx context.Context, o *options) (p *pipeline, err error) {
 		config.Source.InstanceID = instance
 	}
 
-	hub, err := notifications.NewBroadcaster(notifications.HubConfig{Logger: logger})
+	hub, err := hubs.openHub(ctx, d, o, logger)
 	if err != nil {
-		return nil, &optionError{root, err}
+		return nil, nil, err
 	}
-	p = &pipeline{hub: hub, log: logger, Close: sync.OnceValue(func() error {
-		ctx, cancel := context.WithTimeoutCause(context.Background(), time.Duration(o.DrainTimeout), errDrainTimeout)
+	p := &pipeline{hub: hub, log: logger}
+	p.Close = sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), o.DrainTimeout, errDrainTimeout)
 		defer cancel()
-		return hub.Close(ctx)
-	})}
-	defer func() {
-		if err != nil {
-			_ = p.Close() // nothing was written yet, so it does not wait
-			p = nil
-		}
-	}()
-
-	if p.bridge, err = notifications.NewBridge(hub, config); err != nil {
-		return p, at(root, err)
+		return p.close(ctx)
+	})
+	if err := p.start(config, o); err != nil {
+		_ = p.Close() // nothing was written yet, so it does not wait
+		return nil, nil, err
 	}
-	for i, c := range o.Endpoints {
-		c.Logger = logger
-		if err := p.add(fmt.Sprintf("%s.endpoints[%d]", root, i), c); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
+	return p, o, nil
 }
 
-// add starts an endpoint and puts it into the hub, where Close finds it.
-func (p *pipeline) add(path string, config notifications.EndpointConfig) error {
-	if config.Disabled {
-		return nil
+// start fills the pipeline. What it has opened before an error, Close closes.
+func (p *pipeline) start(config notifications.BridgeConfig, o *options) (err error) {
+	if p.bridge, err = notifications.NewBridge(p.hub, config); err != nil {
+		return at(root, err)
 	}
-	switch _, used := p.hub.Metrics()[config.Name]; {
-	case config.Name == "":
-		return &optionError{path + ".name", errors.New("empty: allowed is any other")}
-	case used:
-		return &optionError{path + ".name", fmt.Errorf("%q: is in use: allowed is any other", config.Name)}
+	if p.letters, err = o.DeadLetters.open(p.log); err != nil {
+		return err
 	}
-
-	endpoint, err := notifications.NewEndpoint(config.Name, config.URL, config)
-	if err != nil {
-		return at(path, err)
-	}
-	if err := p.hub.Add(config.Name, endpoint); err != nil {
-		return errors.Join(&optionError{path, err}, endpoint.Close(context.Background()))
+	for i, c := range o.Endpoints {
+		if c.Disabled {
+			continue
+		}
+		if err := p.add(c); err != nil {
+			return at(endpointPath(i), err)
+		}
 	}
 	return nil
 }
 
-func bridgeConfig(o *options) (config notifications.BridgeConfig, err error) {
-	config = notifications.BridgeConfig{
-		IncludeReferences: o.Events.IncludeReferences,
-		DispatchTimeout:   time.Duration(o.DispatchTimeout),
-		TrustedProxies:    o.TrustedProxies,
-		TrustBasicUser:    o.TrustBasicUser,
+func endpointPath(i int) string { return fmt.Sprintf("%s.endpoints[%d]", root, i) }
+
+// add starts an endpoint and puts it into the hub, where Close finds it.
+func (p *pipeline) add(config notifications.EndpointConfig) error {
+	config.Logger = p.log
+	if p.letters != nil {
+		config.DeadLetters = p.letters
 	}
-	if config.Source, err = notifications.NewSource(o.Addr); err != nil {
-		return config, at(root, err)
+	endpoint, err := notifications.NewEndpoint(config.Name, config.URL, config)
+	if err != nil {
+		return err
 	}
-	if o.URL != "" {
-		if config.URLs, err = notifications.NewURLBuilder(o.URL); err != nil {
-			return config, at(root, err)
+	if err := p.hub.Add(config.Name, endpoint); err != nil {
+		return errors.Join(err, endpoint.Close(context.Background()))
+	}
+	return nil
+}
+
+// close closes the hub, and then where it puts its dead letters.
+func (p *pipeline) close(ctx context.Context) error {
+	err := p.hub.Close(ctx)
+	for name, m := range p.hub.Metrics() {
+		if m.Pending > 0 {
+			p.log.WithFields(logrus.Fields{"endpoint": name, "pending": m.Pending}).Info("notifications: what is pending is kept for the next start")
 		}
 	}
-	return config, nil
+	if p.letters != nil {
+		err = errors.Join(err, p.letters.Close())
+	}
+	return err
 }

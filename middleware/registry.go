@@ -24,13 +24,10 @@ func init() {
 // newRegistry is called once, when the application is set up, with the application
 // for its context.
 func newRegistry(ctx context.Context, inner distribution.Namespace, _ storagedriver.StorageDriver, values map[string]any) (distribution.Namespace, error) {
-	o, err := parse(values)
+	var d document
+	p, o, err := newPipeline(ctx, &d, values)
 	if err != nil {
-		return nil, err
-	}
-	p, err := newPipeline(ctx, o)
-	if err != nil {
-		return nil, err
+		return nil, d.hide(err)
 	}
 
 	if !o.PullThrough {

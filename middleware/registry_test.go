@@ -30,6 +30,14 @@ type fakeRemover struct{ err error }
 
 func (r *fakeRemover) Remove(context.Context, reference.Named) error { return r.err }
 
+// removable is a registry whose repositories can be removed: the shortest way to an event.
+func removable() distribution.Namespace {
+	return struct {
+		*fakeRegistry
+		*fakeRemover
+	}{&fakeRegistry{}, &fakeRemover{}}
+}
+
 type fakeEnumerator struct{}
 
 func (*fakeEnumerator) Enumerate(context.Context, func(string) error) error { return nil }
@@ -136,15 +144,9 @@ func TestCloseDrains(t *testing.T) {
 	name, err := reference.WithName("library/app")
 	require.NoError(t, err)
 
-	inner := func() distribution.Namespace {
-		return struct {
-			*fakeRegistry
-			*fakeRemover
-		}{&fakeRegistry{}, &fakeRemover{}}
-	}
 	slow := newReceiver(t)
 	slow.hold = make(chan struct{})
-	n := build(t, inner(), "endpoints: [{name: slow, url: '"+slow.URL+"'}]")
+	n := build(t, removable(), "endpoints: [{name: slow, url: '"+slow.URL+"'}]")
 	for range 5 {
 		require.NoError(t, n.(distribution.RepositoryRemover).Remove(ctx, name))
 	}
@@ -153,7 +155,7 @@ func TestCloseDrains(t *testing.T) {
 	closeNamespace(t, n)
 	require.Len(t, slow.kinds(), 5)
 
-	dead := build(t, inner(), "draintimeout: 1ms\nendpoints: [{name: dead, url: 'http://127.0.0.1:1/'}]")
+	dead := build(t, removable(), "draintimeout: 1ms\nendpoints: [{name: dead, url: 'http://127.0.0.1:1/'}]")
 	require.NoError(t, dead.(distribution.RepositoryRemover).Remove(ctx, name))
 	err = dead.(interface{ Close() error }).Close()
 	var lost *notifications.UndeliveredError

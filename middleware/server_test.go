@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,8 +26,9 @@ type receiver struct {
 	URL  string
 	hold chan struct{} // while it is open, no answer is given
 
-	mu     sync.Mutex // guards the rest
-	events []*notifications.Event
+	mu      sync.Mutex // guards the rest
+	events  []*notifications.Event
+	headers []http.Header
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -48,6 +50,15 @@ func (rc *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	rc.events = append(rc.events, envelope.Events...)
+	rc.headers = append(rc.headers, r.Header)
+}
+
+// tee has what is read from body written to w.
+func tee(body io.ReadCloser, w io.Writer) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(body, w), body}
 }
 
 // kinds returns what has come: "push blob", "pull manifest" and so on.

@@ -59,7 +59,7 @@ func (s *Signer) Sign(h http.Header, id string, at time.Time, body []byte) error
 	}
 	seconds := at.Unix()
 	if seconds < 0 || seconds > maxSeconds {
-		return fmt.Errorf("signature: time: %d seconds since 1970: allowed are 0 to %d", seconds, maxSeconds)
+		return fmt.Errorf("signature: time: %d seconds since 1970: allowed are 0 to %d", seconds, int64(maxSeconds))
 	}
 
 	m := newMessage(id, seconds, body)

@@ -2,7 +2,9 @@ package comparison
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +20,10 @@ import (
 )
 
 func TestComparison(t *testing.T) {
+	seen = newTally()
 	t.Run("http", overHTTP)
 	t.Run("decorators", byDecorators)
+	t.Run("tags", pushedByTag)
 	if t.Failed() {
 		return
 	}
@@ -34,7 +38,7 @@ func TestComparison(t *testing.T) {
 	} {
 		require.NotZero(t, seen.kinds[kind], kind)
 	}
-	for _, d := range wireDifferences {
+	for _, d := range append(allDifferences(), afterTag) {
 		require.NotZero(t, seen.differences[d.name], "no such difference any more: %s", d.name)
 	}
 }
@@ -48,7 +52,8 @@ func overHTTP(t *testing.T) {
 		configure   func(*configuration.Configuration)
 		options     map[any]any
 		steps       func(*scenario.Scenario) []scenario.Step
-		client      string // its Authorization
+		client      string       // its Authorization
+		pulls       []difference // nil means pullDifferences
 		differences []difference
 	}{
 		{name: "an image", steps: (*scenario.Scenario).Image},
@@ -71,6 +76,10 @@ func overHTTP(t *testing.T) {
 			client: "Bearer anything",
 		},
 		{name: "trusting a proxy", steps: (*scenario.Scenario).Proxied, options: trusting, differences: proxyDifferences},
+		{
+			name: "counting HEAD", steps: (*scenario.Scenario).Heads,
+			options: map[any]any{"counthead": true}, pulls: pullDifferences[1:],
+		},
 		{name: "trusting nobody", steps: (*scenario.Scenario).Proxied, differences: trustDifferences},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,6 +92,8 @@ func overHTTP(t *testing.T) {
 				options[key.(string)] = value
 			}
 			config := serverConfig(theirs.url, options)
+			requests := new(requests)
+			inside(config, watch, configuration.Parameters{"to": requests})
 			if c.configure != nil {
 				c.configure(config)
 			}
@@ -93,7 +104,10 @@ func overHTTP(t *testing.T) {
 			for _, step := range append(steps, sentinel(client)) {
 				require.NoError(t, step.Do(t.Context()), step.Name)
 			}
-			compare(t, theirs.until(t, "sentinel/repo"), ours.until(t, "sentinel/repo"), append(c.differences, wireDifferences...))
+			if c.pulls == nil {
+				c.pulls = pullDifferences
+			}
+			compare(t, theirs.until(t, "sentinel/repo"), ours.until(t, "sentinel/repo"), requests.by, slices.Concat(c.differences, wireDifferences, c.pulls))
 			checkWanted(t, steps, ours.until(t, "sentinel/repo"))
 			for _, d := range c.differences {
 				require.NotZero(t, seen.differences[d.name], "no such difference any more: %s", d.name)
@@ -102,7 +116,11 @@ func overHTTP(t *testing.T) {
 	}
 }
 
-// serverConfig is a stock server that tells theirs itself, and has our middleware.
+// allDifferences are those that there are of a middleware without options.
+func allDifferences() []difference { return slices.Concat(wireDifferences, pullDifferences) }
+
+// serverConfig is a stock server that tells theirs itself, if that is a URL, and has our
+// middleware.
 func serverConfig(theirs string, options configuration.Parameters) *configuration.Configuration {
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{
@@ -110,27 +128,39 @@ func serverConfig(theirs string, options configuration.Parameters) *configuratio
 			"delete":      configuration.Parameters{"enabled": true},
 			"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}},
 		},
-		Notifications: configuration.Notifications{
+		Middleware: map[string][]configuration.Middleware{
+			"registry": {{Name: "notifications", Options: options}},
+		},
+	}
+	if theirs != "" {
+		config.Notifications = configuration.Notifications{
 			EventConfig: configuration.Events{IncludeReferences: true},
 			Endpoints: []configuration.Endpoint{{
 				Name: "theirs", URL: theirs, Timeout: 10 * time.Second, Threshold: 10, Backoff: time.Second,
 			}},
-		},
-		Middleware: map[string][]configuration.Middleware{
-			"registry": {{Name: "notifications", Options: options}},
-		},
+		}
 	}
 	config.HTTP.Addr = "127.0.0.1:5000" // both put the port into the source
 	config.HTTP.Secret = "secret"
 	return config
 }
 
-// startServer returns a client of a running server.
-func startServer(t *testing.T, config *configuration.Configuration) *scenario.Scenario {
+// inside puts a middleware of the server's behind those that it has: the last one is
+// what the server calls, and closes.
+func inside(config *configuration.Configuration, name string, options configuration.Parameters) {
+	config.Middleware["registry"] = append([]configuration.Middleware{{Name: name, Options: options}}, config.Middleware["registry"]...)
+}
+
+// startServer returns a client of a running server, before which others may stand.
+func startServer(t *testing.T, config *configuration.Configuration, front ...func(http.Handler) http.Handler) *scenario.Scenario {
 	//lint:ignore SA1029 the server's key is a plain string
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), "instance.id", "the-instance"))
 	app := handlers.NewApp(ctx, config)
-	server := httptest.NewServer(app)
+	var handler http.Handler = app
+	for _, f := range front {
+		handler = f(handler)
+	}
+	server := httptest.NewServer(handler)
 	client, err := scenario.New(strings.TrimPrefix(server.URL, "http://"))
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -2,6 +2,8 @@ package comparison
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,4 +46,33 @@ func TestSettle(t *testing.T) {
 		[]values{untag("1", "a"), untag("1", "b"), push, untag("1", "b"), untag("2", "a"), untag("2", "c")},
 		settle([]values{untag("1", "b"), untag("1", "a"), push, untag("1", "b"), untag("2", "c"), untag("2", "a")}),
 	)
+}
+
+// Only pulls of requests that pull nothing may have no counterpart.
+func TestOmit(t *testing.T) {
+	before := seen
+	seen = newTally()
+	defer func() { seen = before }()
+	all := map[string]request{
+		"whole": {"GET", "", 200}, "head": {"HEAD", "", 200}, "known": {"GET", "", 304},
+		"first": {"GET", "bytes=0-9", 206}, "second": {"GET", "bytes=10-19", 206}, "both": {"GET", "bytes=10-19,0-9", 206},
+		"beyond": {"GET", "bytes=1000-", 416}, "ignored": {"GET", "bytes=10-19", 200}, "put": {"PUT", "", 201},
+	}
+	var theirs []values
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		action := "pull"
+		if id == "put" {
+			action = "push"
+		}
+		theirs = append(theirs, values{"action": action, "request": values{"id": id}})
+	}
+	theirs = append(theirs, values{"action": "delete", "request": values{"id": "head"}})
+	var left []string
+	for _, e := range omit(theirs, func(id string) request { return all[id] }, allDifferences()) {
+		left = append(left, text(e, "action")+" "+text(e, "request", "id"))
+	}
+	require.Equal(t, []string{"pull both", "pull first", "pull ignored", "push put", "pull whole", "delete head"}, left)
+	for _, d := range pullDifferences {
+		require.Equal(t, 1, seen.differences[d.name], d.name)
+	}
 }

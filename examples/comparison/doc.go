@@ -1,5 +1,9 @@
 // Package comparison has only tests. They run a stock distribution v3 server that
-// reports everything twice, by its own notifications and by this library's
-// middleware, and compare the two streams of events field by field. Every difference
-// that there may be has a name and a reason in the table of differences_test.go.
+// reports everything twice, and compare the two streams of events field by field.
+//
+// TestComparison has the server's own notifications beside this library's middleware,
+// and TestHandler and TestRandom have the middleware, inside the server, beside the
+// handler of package ociregistry, around it. Every difference that there may be has a
+// name and a reason, in differences_test.go and handlerdifferences_test.go, and one that
+// does not occur any more fails the test.
 package comparison

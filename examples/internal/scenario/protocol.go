@@ -15,6 +15,8 @@ const (
 	// configContent and layerContent are blobs, and manifestContent has both.
 	configContent = `{"os":"linux","architecture":"amd64"}`
 	layerContent  = "a layer that is long enough for a range"
+
+	blobContent = "a blob"
 )
 
 // manifestContent returns an image manifest of the given media type.
@@ -42,6 +44,7 @@ func artifactContent() string {
 func (s *Scenario) Protocol() []Step {
 	const repo, other = "team/tool", "team/fork"
 	blobs, manifests := "/v2/"+repo+"/blobs/", "/v2/"+repo+"/manifests/"
+	layer := blobs + digestOf(layerContent)
 
 	image := manifestContent(types.OCIManifestSchema1)
 	docker := manifestContent(types.DockerManifestSchema2)
@@ -73,27 +76,49 @@ func (s *Scenario) Protocol() []Step {
 		{"GET a manifest by tag", s.sends(request{method: "GET", path: manifests + "v1", want: 200}), pulled(1, "v1")},
 		{"GET a manifest by digest", s.sends(request{method: "GET", path: manifests + dgst, want: 200}), pulled(1, "")},
 		{"GET the artifact", s.sends(request{method: "GET", path: manifests + "notes", want: 200}), pulled(1, "notes")},
-		{"HEAD a manifest by tag", s.sends(request{method: "HEAD", path: manifests + "v1", want: 200}), pulled(1, "v1")},
-		{"HEAD a manifest by digest", s.sends(request{method: "HEAD", path: manifests + dgst, want: 200}), pulled(1, "")},
+		{"HEAD a manifest by tag", s.sends(request{method: "HEAD", path: manifests + "v1", want: 200}), nil},
+		{"HEAD a manifest by digest", s.sends(request{method: "HEAD", path: manifests + dgst, want: 200}), nil},
 		{
-			"GET a manifest that the client has", s.sends(request{
-				method: "GET", path: manifests + dgst, want: http.StatusNotModified,
-				headers: []string{`If-None-Match: "` + dgst + `"`},
-			}), nil,
-		},
-		{"GET a blob", s.sends(request{method: "GET", path: blobs + digestOf(layerContent), want: 200}), blobPulled},
-		{"HEAD a blob", s.sends(request{method: "HEAD", path: blobs + digestOf(layerContent), want: 200}), blobPulled},
-		{
-			"GET a range of a blob", s.sends(request{
-				method: "GET", path: blobs + digestOf(layerContent), want: http.StatusPartialContent,
-				headers: []string{"Range: bytes=2-6"},
-			}), blobPulled,
+			"GET a manifest that the client has", s.sends(
+				request{method: "GET", path: manifests + dgst, want: 304, headers: []string{`If-None-Match: "` + dgst + `"`}},
+				request{method: "GET", path: manifests + "v1", want: 304, headers: []string{`If-None-Match: "` + dgst + `"`}},
+			), nil,
 		},
 		{
-			"GET a blob that the client has", s.sends(request{
-				method: "GET", path: blobs + digestOf(layerContent), want: http.StatusNotModified,
-				headers: []string{`If-None-Match: "` + digestOf(layerContent) + `"`},
-			}), blobPulled,
+			"GET a manifest of which the client has another version", s.sends(
+				request{method: "GET", path: manifests + "v1", want: 200, headers: []string{`If-None-Match: "` + digestOf(docker) + `"`}},
+			), pulled(1, "v1"),
+		},
+		{"GET a blob", s.sends(request{method: "GET", path: layer, want: 200}), blobPulled},
+		{"HEAD a blob", s.sends(request{method: "HEAD", path: layer, want: 200}), nil},
+		{
+			"GET a blob in parts", s.sends(
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=0-9"}},
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=10-19"}},
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=20-"}},
+			), blobPulled,
+		},
+		{
+			"GET a piece out of the middle and the end of a blob", s.sends(
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=2-6"}},
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=-5"}},
+			), nil,
+		},
+		{
+			"GET a blob in two parts at once, with the first byte and without", s.sends(
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=20-24,0-4"}},
+				request{method: "GET", path: layer, want: 206, headers: []string{"Range: bytes=20-24,5-9"}},
+			), blobPulled,
+		},
+		{
+			"GET a blob beyond its end", s.sends(
+				request{method: "GET", path: layer, want: 416, headers: []string{"Range: bytes=1000-"}},
+			), nil,
+		},
+		{
+			"GET a blob that the client has", s.sends(
+				request{method: "GET", path: layer, want: 304, headers: []string{`If-None-Match: "` + digestOf(layerContent) + `"`}},
+			), nil,
 		},
 		{
 			"mount a blob", s.sends(request{
@@ -198,8 +223,34 @@ func (s *Scenario) quietly(repository, other string) func(context.Context) error
 	}
 }
 
-// Push uploads a blob into a repository.
+// Tagged pushes so many manifests, each by a tag of its own.
+func (s *Scenario) Tagged(n int) []Step {
+	const repo = "team/tagged"
+	steps := []Step{{"upload", s.upload(repo, configContent, len(configContent)), times(1, Event{Action: "push", Type: "blob", Repository: repo})}}
+	for i := range n {
+		tag := fmt.Sprintf("v%d", i)
+		steps = append(steps, Step{
+			"push " + tag,
+			s.sends(request{
+				method: http.MethodPut, path: "/v2/" + repo + "/manifests/" + tag, want: http.StatusCreated,
+				headers: []string{"Content-Type: " + string(types.OCIManifestSchema1)},
+				body: fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[],"annotations":{"org.example.tag":%q}}`,
+					types.OCIManifestSchema1, types.OCIConfigJSON, digestOf(configContent), len(configContent), tag),
+			}),
+			times(1, Event{Action: "push", Type: "manifest", Repository: repo, Tag: tag}),
+		})
+	}
+	return steps
+}
+
+// Push uploads a blob into a repository, and Pull gets it from there.
 func (s *Scenario) Push(repository string) Step {
-	const content = "a blob"
-	return Step{"upload", s.upload(repository, content, len(content)), times(1, Event{Action: "push", Type: "blob", Repository: repository})}
+	return Step{"upload", s.upload(repository, blobContent, len(blobContent)), times(1, Event{Action: "push", Type: "blob", Repository: repository})}
+}
+
+func (s *Scenario) Pull(repository string) Step {
+	return Step{
+		"GET a blob", s.sends(request{method: "GET", path: "/v2/" + repository + "/blobs/" + digestOf(blobContent), want: 200}),
+		times(1, Event{Action: "pull", Type: "blob", Repository: repository}),
+	}
 }

@@ -77,6 +77,9 @@ func New(host string) (*Scenario, error) {
 	return &Scenario{host: host, transport: &http.Transport{DialContext: dial}, app: app, index: index}, nil
 }
 
+// Host returns where the registry is.
+func (s *Scenario) Host() string { return s.host }
+
 // Close closes the client's connections.
 func (s *Scenario) Close() { s.transport.CloseIdleConnections() }
 
@@ -138,11 +141,16 @@ type request struct {
 
 // send sends a request and returns where the answer points to.
 func (s *Scenario) send(ctx context.Context, r request) (location string, err error) {
+	return s.sendBody(ctx, r, bytes.NewReader([]byte(r.body)))
+}
+
+// sendBody sends a request with a body of another kind.
+func (s *Scenario) sendBody(ctx context.Context, r request, content io.Reader) (location string, err error) {
 	url := r.path
 	if strings.HasPrefix(url, "/") {
 		url = "http://" + s.host + url
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, url, bytes.NewReader([]byte(r.body)))
+	req, err := http.NewRequestWithContext(ctx, r.method, url, content)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,42 @@
+// Package ociregistry is the source for a registry of any kind: an [http.Handler]
+// around one that speaks the OCI Distribution Specification (1.1) makes an event of
+// each push, pull, mount and delete that succeeds.
+//
+//	hub, _ := notifications.NewBroadcaster(notifications.HubConfig{})
+//	handler := ociregistry.Handler(registry, hub, ociregistry.Config{})
+//
+// The registry may be a handler in the same process or a reverse proxy to one
+// elsewhere. Its answers reach the client as they are, and so do the client's requests
+// reach it: bodies are streamed, and of one request at most Config.MaxManifest bytes are
+// held, of a manifest. An event is written when the registry has answered; what fails, is
+// cut short, or panics makes none.
+//
+// # What becomes an event
+//
+//	PUT    manifests/<reference>           push of a manifest
+//	GET    manifests/<reference>           pull of a manifest
+//	DELETE manifests/<digest>              delete of a manifest
+//	DELETE manifests/<tag>                 delete of a tag
+//	GET    blobs/<digest>                  pull of a blob
+//	DELETE blobs/<digest>                  delete of a blob
+//	POST   blobs/uploads/?digest=…         push of a blob
+//	POST   blobs/uploads/?mount=…&from=…   mount of a blob, if the answer is 201
+//	PUT    <where the upload is>?digest=…  push of a blob, after any number of PATCH
+//
+// Everything else (_catalog, tags/list, referrers, what an extension has) makes none.
+//
+// # What counts as a pull
+//
+// One download, once. A HEAD is no pull (but see BridgeConfig.CountHEAD), and a
+// conditional request is none whose answer is 304. A download by ranges is one pull, at
+// the range that has the first byte. A download that breaks off is none; if the same
+// client goes on with it later and comes to its end, that is one. A blob that is served
+// by a redirect (302, 303, 307) is pulled: nobody here sees what the client does there.
+//
+// # What the protocol does not say
+//
+// The answer to a mount has no size. It is filled in if the blob has passed by before,
+// among the last few thousand, and so is that of a redirect. An upload whose parts went
+// through another instance has a size only if its last request says it. A registry that
+// removes tags with their manifest does so unseen.
+package ociregistry

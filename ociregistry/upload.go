@@ -1,0 +1,210 @@
+package ociregistry
+
+import (
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/registry-notifications/notifications"
+)
+
+// session is what is known of an upload that has begun. It does not change: what comes
+// next makes another.
+type session struct {
+	name string // of the repository
+	size int64  // what the registry has of it, in bytes; -1 if nobody knows
+}
+
+const unknown = -1
+
+// postUpload is an upload that begins, and may end with that: by a mount, or because all
+// of the blob comes at once.
+func (h *handler) postUpload(w http.ResponseWriter, r *http.Request, to route) {
+	body := new(received)
+	answer := h.serve(w, body.of(r), nothing)
+	if answer.status == http.StatusAccepted {
+		if key, ok := h.sessionAt(r, to, answer.Header()); ok {
+			h.sessions.put(key, &session{to.name, 0})
+		}
+		return
+	}
+	if answer.status != http.StatusCreated {
+		return
+	}
+	query := r.URL.Query()
+	mounted, dgst := query.Get("mount"), query.Get("digest")
+	read, _ := body.result(0)
+	switch {
+	case isDigest(mounted) && (read == 0 || !isDigest(dgst)):
+		t := notifications.Target{
+			Type: notifications.TypeBlob, MediaType: octets, Digest: digestOf(answer.Header(), mounted),
+			Repository: to.name, FromRepository: query.Get("from"),
+		}
+		t.Size, _ = h.sizes.get(t.Digest)
+		h.bridge.Report(r, notifications.ActionMount, t)
+	case isDigest(dgst):
+		size, _ := body.result(r.ContentLength)
+		h.pushed(r, to.name, digestOf(answer.Header(), dgst), size)
+	}
+}
+
+// goOnUpload is a request for an upload that has begun, if it is one: a registry may have
+// it anywhere.
+func (h *handler) goOnUpload(w http.ResponseWriter, r *http.Request, to route) {
+	key := keyOf(r.URL, to)
+	begun, known := h.sessions.get(key)
+	if !known {
+		if to.kind != upload {
+			h.next.ServeHTTP(w, r)
+			return
+		}
+		begun = &session{to.name, unknown} // it passes by here for the first time
+	}
+	switch r.Method {
+	case http.MethodPatch, http.MethodPut:
+		h.addUpload(w, r, to, key, begun, known)
+	case http.MethodGet:
+		if answer := h.serve(w, r, nothing); answer.isSuccess() {
+			size := sizeOf(answer.Header(), begun.size, 0)
+			h.goesOn(r, to, key, &session{begun.name, size}, answer.Header())
+		}
+	case http.MethodDelete:
+		if answer := h.serve(w, r, nothing); answer.isSuccess() {
+			h.sessions.take(key)
+		}
+	default:
+		h.next.ServeHTTP(w, r)
+	}
+}
+
+// addUpload is a request with a part of an upload, or with the last.
+func (h *handler) addUpload(w http.ResponseWriter, r *http.Request, to route, key string, begun *session, known bool) {
+	// Of a part that fails the registry may have taken some, and two that come at once
+	// leave nobody sure of how much it has.
+	underway := &session{begun.name, unknown}
+	if known {
+		h.sessions.put(key, underway)
+	}
+	body := new(received)
+	answer := h.serve(w, body.of(r), nothing)
+	now, _ := h.sessions.get(key)
+	alone := !known || now == underway
+	switch more, _ := body.result(r.ContentLength); {
+	case !answer.isSuccess():
+		if read, _ := body.result(0); known && alone && read == 0 {
+			h.sessions.put(key, begun) // it was refused unread, as when a token has expired
+		}
+	case r.Method == http.MethodPatch:
+		if alone {
+			underway = &session{begun.name, sizeOf(answer.Header(), begun.size, more)}
+		}
+		h.goesOn(r, to, key, underway, answer.Header())
+	case answer.status != http.StatusAccepted:
+		h.sessions.take(key)
+		if dgst := r.URL.Query().Get("digest"); isDigest(dgst) {
+			h.pushed(r, begun.name, digestOf(answer.Header(), dgst), lastSize(r, begun.size, more))
+		}
+	}
+}
+
+// goesOn keeps an upload under where its answer says that it goes on.
+func (h *handler) goesOn(r *http.Request, to route, key string, s *session, answer http.Header) {
+	to.name = s.name
+	if next, ok := h.sessionAt(r, to, answer); ok && next != key {
+		h.sessions.take(key)
+		key = next
+	}
+	h.sessions.put(key, s)
+}
+
+// lastSize returns how large an upload is with its last part, or -1 if nobody knows.
+func lastSize(r *http.Request, had, more int64) int64 {
+	if had < 0 || more < 0 {
+		return endOf(r.Header.Get("Content-Range"))
+	}
+	return had + more
+}
+
+// pushed reports a blob that has come. A size below zero is not known.
+func (h *handler) pushed(r *http.Request, name string, dgst digest.Digest, size int64) {
+	if size < 0 {
+		size, _ = h.sizes.get(dgst)
+	} else {
+		h.sizes.put(dgst, size)
+	}
+	h.bridge.Report(r, notifications.ActionPush, notifications.Target{
+		Type: notifications.TypeBlob, MediaType: octets, Digest: dgst, Size: size, Repository: name,
+	})
+}
+
+// sizeOf returns how much a registry has of an upload: what it says, or else what it had
+// and what has come. What it says of the first byte can mean that it has none.
+func sizeOf(header http.Header, had, more int64) int64 {
+	if had >= 0 && more >= 0 {
+		had += more
+	} else {
+		had = unknown
+	}
+	switch end := endOf(header.Get("Range")); {
+	case end > 1, end == 1 && had > 1:
+		return end
+	}
+	return had
+}
+
+// endOf returns how many bytes there are up to the last of a range, "0-99", or -1 if it
+// is none.
+func endOf(v string) int64 {
+	v = strings.TrimPrefix(strings.TrimPrefix(v, "bytes="), "bytes ")
+	v, _, _ = strings.Cut(v, "/")
+	_, last, ok := strings.Cut(v, "-")
+	n, err := strconv.ParseInt(last, 10, 64)
+	if !ok || err != nil || n < 0 || n == math.MaxInt64 {
+		return unknown
+	}
+	return n + 1
+}
+
+// sessionAt returns the key of the upload that an answer's Location leads to.
+func (h *handler) sessionAt(r *http.Request, to route, header http.Header) (key string, ok bool) {
+	location := header.Get("Location")
+	if location == "" {
+		return "", false
+	}
+	u, err := r.URL.Parse(location)
+	if err != nil {
+		return "", false
+	}
+	path, ok := strings.CutPrefix(u.Path, h.root)
+	if !ok {
+		// What is in front may have another prefix than what comes in here.
+		_, path, _ = strings.Cut(u.Path, "/v2/")
+	}
+	if at := parse(path); at.kind == upload && at.name == to.name {
+		return keyOf(u, at), true
+	}
+	return keyOf(u, route{}), true
+}
+
+// keyOf returns what an upload is known by: its repository and session, where its URL has
+// them as the specification's examples do, or else all of the URL that does not depend on
+// the client.
+func keyOf(u *url.URL, to route) string {
+	if to.kind == upload {
+		return to.name + "/" + to.reference
+	}
+	key := "?" + u.Path
+	if u.RawQuery == "" {
+		return key
+	}
+	query := u.Query()
+	query.Del("digest")
+	if len(query) == 0 {
+		return key
+	}
+	return key + "?" + query.Encode()
+}
