@@ -12,6 +12,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+
+	"github.com/registry-notifications/notifications/internal/downloads"
 )
 
 // ErrDispatchTimeout is the cause of a Write that a bridge gave up, so that the
@@ -85,6 +87,8 @@ type Bridge struct {
 	sink     Sink
 	config   BridgeConfig
 	rejected atomic.Uint64
+
+	downloads *downloads.Tracker
 }
 
 var _ Listener = (*Bridge)(nil)
@@ -102,7 +106,7 @@ func NewBridge(sink Sink, config BridgeConfig) (*Bridge, error) {
 	}
 	config.Logger = orStandardLogger(config.Logger)
 	published.publishRejected()
-	return &Bridge{sink: sink, config: config}, nil
+	return &Bridge{sink: sink, config: config, downloads: downloads.New()}, nil
 }
 
 // Rejected returns how many events the sink did not take.
@@ -136,7 +140,7 @@ func (b *Bridge) BlobPushed(ctx context.Context, repo reference.Named, desc dist
 
 // BlobPulled writes a pull of a blob, if it is one: see the package's documentation.
 func (b *Bridge) BlobPulled(ctx context.Context, repo reference.Named, desc distribution.Descriptor) error {
-	if !b.pullsBlob(ctx, desc) {
+	if !b.pullsBlob(ctx, repo.Name(), desc) {
 		return nil
 	}
 	return b.blob(ctx, ActionPull, repo, desc, nil)

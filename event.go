@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -121,9 +120,11 @@ func (t *Target) total() {
 		return
 	}
 	t.TotalSize = t.Size
+	seen := make(map[digest.Digest]struct{}, len(t.References))
 	for i := range t.References {
 		d := &t.References[i]
-		if !slices.ContainsFunc(t.References[:i], func(o distribution.Descriptor) bool { return o.Digest == d.Digest }) {
+		if _, again := seen[d.Digest]; !again {
+			seen[d.Digest] = struct{}{}
 			t.TotalSize += max(d.Size, 0)
 		}
 	}

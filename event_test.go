@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -334,4 +336,19 @@ func FuzzDecodeEnvelope(f *testing.F) {
 		require.NoError(t, err)
 		require.Len(t, second.Events, len(env.Events))
 	})
+}
+
+// TestTotalSize: each content counts once, and however many there are, the client does not
+// wait for it.
+func TestTotalSize(t *testing.T) {
+	f := new(sinktest.Fake)
+	bridge, err := NewBridge(f, BridgeConfig{})
+	require.NoError(t, err)
+	target := Target{Type: TypeManifest, Repository: "library/app", Digest: digest.FromString("m"), Size: 1000}
+	for i := range 200_000 {
+		target.References = append(target.References, distribution.Descriptor{Digest: digest.Digest(fmt.Sprint(i / 2)), Size: 3})
+	}
+	target.References = append(target.References, distribution.Descriptor{Digest: "negative", Size: -5})
+	bridge.Report(httptest.NewRequest("PUT", "/v2/library/app/manifests/v1", nil), ActionPush, target)
+	require.EqualValues(t, 1000+100_000*3, f.Wait(t, 1)[0].Target.TotalSize)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/registry-notifications/notifications/internal/byterange"
+	"github.com/registry-notifications/notifications/internal/downloads"
 )
 
 // pullsManifest says whether a client gets a manifest, and not only asks for it. A server
@@ -31,7 +32,7 @@ func (b *Bridge) pullsManifest(ctx context.Context, dgst digest.Digest) bool {
 
 // pullsBlob says whether a client gets a blob, and for the first time: a distribution
 // server has answered by now, and its context says how.
-func (b *Bridge) pullsBlob(ctx context.Context, desc distribution.Descriptor) bool {
+func (b *Bridge) pullsBlob(ctx context.Context, repository string, desc distribution.Descriptor) bool {
 	_, r := requestFrom(ctx)
 	if r == nil {
 		return true
@@ -42,12 +43,19 @@ func (b *Bridge) pullsBlob(ctx context.Context, desc distribution.Descriptor) bo
 	default:
 		return false // not modified, a condition that failed, a range that there is none of
 	}
-	switch {
-	case r.Method == http.MethodHead:
+	if r.Method == http.MethodHead {
 		return b.config.CountHEAD
-	case status == http.StatusOK:
-		written, known := ctx.Value("http.response.written").(int64)
-		return !known || written >= desc.Size
 	}
-	return byterange.HasFirst(r.Header.Get("Range"), desc.Size)
+	ranges := r.Header.Get("Range")
+	part, isOne := byterange.Part{To: desc.Size}, status == http.StatusOK
+	if status == http.StatusPartialContent {
+		part, isOne = byterange.Asked(ranges, desc.Size)
+	}
+	written, known := ctx.Value("http.response.written").(int64)
+	if !isOne || !known {
+		return status == http.StatusOK || byterange.HasFirst(ranges, desc.Size)
+	}
+	return b.downloads.IsPull(r, repository, desc.Digest, downloads.Answer{
+		Part: part, Total: desc.Size, Sent: written, Whole: written >= part.To-part.From,
+	})
 }

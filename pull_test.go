@@ -89,5 +89,14 @@ func TestWhatIsAPull(t *testing.T) {
 	assert.True(t, blob(bridge, "GET", "", 307, 50), "it is served elsewhere")
 	assert.False(t, blob(bridge, "GET", "bytes=10-", 307, 50))
 
+	// A download that breaks off, and goes on later, is one.
+	assert.False(t, blob(bridge, "GET", "", 200, 40))
+	assert.False(t, blob(bridge, "GET", "bytes=40-", 206, 20))
+	assert.False(t, blob(bridge, "GET", "bytes=70-", 206, 30), "a part is missing")
+	assert.True(t, blob(bridge, "GET", "bytes=60-", 206, 40))
+	assert.False(t, blob(bridge, "GET", "bytes=60-", 206, 40), "it was over")
+	assert.False(t, blob(bridge, "GET", "bytes=0-49", 206, 10))
+	assert.True(t, blob(bridge, "GET", "bytes=10-100", 206, 90))
+
 	require.NoError(t, bridge.BlobPulled(t.Context(), someName, distribution.Descriptor{Digest: someDigest}))
 }

@@ -9,7 +9,8 @@
 // elsewhere. Its answers reach the client as they are, and so do the client's requests
 // reach it: bodies are streamed, and of one request at most Config.MaxManifest bytes are
 // held, of a manifest. An event is written when the registry has answered; what fails, is
-// cut short, or panics makes none.
+// cut short, or panics makes none. A push that the registry has taken is one, though its
+// client may have gone before it heard of that.
 //
 // # What becomes an event
 //
@@ -38,5 +39,6 @@
 // The answer to a mount has no size. It is filled in if the blob has passed by before,
 // among the last few thousand, and so is that of a redirect. An upload whose parts went
 // through another instance has a size only if its last request says it. A registry that
-// removes tags with their manifest does so unseen.
+// removes tags with their manifest does so unseen. An HTTP/2 client that resets its stream
+// right at the last byte can look like one that has not got it.
 package ociregistry

@@ -1,37 +1,19 @@
 package ociregistry
 
 import (
-	"net"
 	"net/http"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/registry-notifications/notifications"
 	"github.com/registry-notifications/notifications/internal/byterange"
+	"github.com/registry-notifications/notifications/internal/downloads"
 )
-
-// download is a client's download of a blob, as far as two requests can be known to be of
-// the same. What is kept of one that broke off is the part that it has still to get, at
-// least: its client may have more than was heard of, and goes on behind that.
-type download struct {
-	repository string
-	digest     digest.Digest
-	host       string
-	agent      string
-}
-
-func downloadOf(r *http.Request, to route) download {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	return download{to.name, digest.Digest(to.reference), host, r.UserAgent()}
-}
 
 func (h *handler) getBlob(w http.ResponseWriter, r *http.Request, to route) {
 	answer := h.serve(w, r, nothing)
 	dgst, head := digest.Digest(to.reference), r.Method == http.MethodHead
-	known, _ := h.sizes.get(dgst)
+	known, _ := h.sizes.Get(dgst)
 	size, ok := int64(0), false
 	switch answer.status {
 	case http.StatusOK:
@@ -53,10 +35,11 @@ func (h *handler) getBlob(w http.ResponseWriter, r *http.Request, to route) {
 	case http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
 		ok = elsewhere(r, answer.Header().Get("Location")) && (head || byterange.HasFirst(r.Header.Get("Range"), known))
 	}
-	if size > 0 {
-		h.sizes.put(dgst, size)
-	} else {
+	switch {
+	case size <= 0:
 		size = known
+	case size != known:
+		h.sizes.Put(dgst, size)
 	}
 	if !ok || head && !h.config.CountHEAD {
 		return
@@ -70,39 +53,10 @@ func (h *handler) getBlob(w http.ResponseWriter, r *http.Request, to route) {
 	})
 }
 
-// came says whether a part of a blob, as it has come to its client, makes a pull: the
-// part with the first byte does, and so does what a download was missing that broke off.
-// The total is how large all of it is, in bytes, or zero if nobody knows.
+// came says whether a part of a blob, as it has come to its client, makes a pull. The total
+// is how large all of it is, in bytes, or zero if nobody knows.
 func (h *handler) came(r *http.Request, to route, part byterange.Part, total int64, answer *response) bool {
-	if part.From == 0 && answer.isWhole() {
-		if h.partial.size() > 0 {
-			h.partial.take(downloadOf(r, to))
-		}
-		return true
-	}
-	if part.From > 0 && h.partial.size() == 0 {
-		return false
-	}
-	key := downloadOf(r, to)
-	begun, resumed := h.partial.get(key)
-	if part.From == 0 {
-		begun = part
-	}
-	if begun.To == 0 {
-		begun.To = total
-	}
-	reached := part.From + answer.written
-	switch {
-	case part.From > 0 && (!resumed || part.From > begun.From):
-	case answer.isWhole() && begun.To > 0 && reached >= begun.To:
-		h.partial.take(key)
-		return true
-	default:
-		has := max(begun.From, reached+answer.unsure)
-		if begun.To > 0 {
-			has = min(has, begun.To-1) // it is not all
-		}
-		h.partial.put(key, byterange.Part{From: has, To: begun.To})
-	}
-	return false
+	return h.downloads.IsPull(r, to.name, digest.Digest(to.reference), downloads.Answer{
+		Part: part, Total: total, Whole: answer.isWhole(), Sent: answer.written, More: answer.unsure,
+	})
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/registry-notifications/notifications"
-	"github.com/registry-notifications/notifications/internal/byterange"
+	"github.com/registry-notifications/notifications/internal/downloads"
+	"github.com/registry-notifications/notifications/internal/recent"
 )
 
 // Config is the configuration of a Handler. The zero value works.
@@ -25,7 +26,8 @@ type Config struct {
 
 	// MaxManifest is how many bytes of a manifest are held at most, to find its
 	// references, or its digest where the registry does not say it. The event of a larger
-	// one goes without. Zero means 4 MiB, which is what registries have to take.
+	// one goes without, and so does one with more than 16,384 references. Zero means 4 MiB,
+	// which is what registries have to take.
 	MaxManifest int64
 }
 
@@ -45,11 +47,10 @@ func wrong(field, format string, args ...any) error {
 }
 
 const (
-	// maxSessions is how many uploads are known at once, maxSizes of how many blobs the
-	// size is, and maxPartial how many downloads that broke off.
+	// maxSessions is how many uploads are known at once, and maxSizes of how many blobs the
+	// size is.
 	maxSessions = 16 << 10
 	maxSizes    = 16 << 10
-	maxPartial  = 1 << 10
 )
 
 // Handler returns a handler that has next serve every request, and writes an event to
@@ -78,9 +79,9 @@ func Handler(next http.Handler, sink notifications.Sink, config Config) http.Han
 	}
 	return &handler{
 		next: next, bridge: bridge, config: config, root: config.Prefix + "/v2/",
-		sessions: newRecent[string, *session](maxSessions),
-		sizes:    newRecent[digest.Digest, int64](maxSizes),
-		partial:  newRecent[download, byterange.Part](maxPartial),
+		sessions:  recent.New[string, *session](maxSessions),
+		sizes:     recent.New[digest.Digest, int64](maxSizes),
+		downloads: downloads.New(),
 	}
 }
 
@@ -90,9 +91,9 @@ type handler struct {
 	config Config
 	root   string
 
-	sessions *recent[string, *session]
-	sizes    *recent[digest.Digest, int64]
-	partial  *recent[download, byterange.Part]
+	sessions  *recent.Map[string, *session]
+	sizes     *recent.Map[digest.Digest, int64]
+	downloads *downloads.Tracker
 }
 
 const (

@@ -1,6 +1,7 @@
 package ociregistry
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 
@@ -79,9 +80,16 @@ type described struct {
 	Manifests []distribution.Descriptor `json:"manifests"`
 }
 
+// maxObjects is how many descriptors a manifest may have, and what else stands in braces,
+// to be parsed: empty ones take little of a manifest, and much of the memory.
+const maxObjects = 16 << 10
+
 // parseManifest returns what a manifest says. Of one that is none a registry may have its
 // own opinion: it says nothing then.
 func parseManifest(content []byte) (d described) {
+	if bytes.Count(content, []byte("{")) > maxObjects {
+		return described{}
+	}
 	if err := json.Unmarshal(content, &d); err != nil {
 		return described{}
 	}

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/registry-notifications/notifications"
@@ -33,13 +32,6 @@ func newRig(t testing.TB, o options, config Config) *rig {
 	g, sink := newRegistry(o), new(sinktest.Fake)
 	config.Prefix = o.prefix
 	return &rig{registry: g, t: t, handler: Handler(g, sink, config), sink: sink}
-}
-
-// quiet returns a logger that writes nowhere.
-func quiet() *logrus.Entry {
-	l := logrus.New()
-	l.Out = io.Discard
-	return logrus.NewEntry(l)
 }
 
 // request makes a request. Each header is a name and a value. A body is a string, an
@@ -161,7 +153,7 @@ func text(t testing.TB, m content) string {
 	return string(b)
 }
 
-// named is a manifest in a fact.
+// manifestFact is what happens to a manifest.
 func manifestFact(action, repository, tag, manifest, mediaType string) fact {
 	return fact{
 		Action: action, Type: "manifest", Repository: repository, Tag: tag, Digest: digest.FromString(manifest),

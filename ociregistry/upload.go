@@ -28,7 +28,7 @@ func (h *handler) postUpload(w http.ResponseWriter, r *http.Request, to route) {
 	answer := h.serve(w, body.of(r), nothing)
 	if answer.status == http.StatusAccepted {
 		if key, ok := h.sessionAt(r, to, answer.Header()); ok {
-			h.sessions.put(key, &session{to.name, 0})
+			h.sessions.Put(key, &session{to.name, 0})
 		}
 		return
 	}
@@ -44,7 +44,7 @@ func (h *handler) postUpload(w http.ResponseWriter, r *http.Request, to route) {
 			Type: notifications.TypeBlob, MediaType: octets, Digest: digestOf(answer.Header(), mounted),
 			Repository: to.name, FromRepository: query.Get("from"),
 		}
-		t.Size, _ = h.sizes.get(t.Digest)
+		t.Size, _ = h.sizes.Get(t.Digest)
 		h.bridge.Report(r, notifications.ActionMount, t)
 	case isDigest(dgst):
 		size, _ := body.result(r.ContentLength)
@@ -56,7 +56,7 @@ func (h *handler) postUpload(w http.ResponseWriter, r *http.Request, to route) {
 // it anywhere.
 func (h *handler) goOnUpload(w http.ResponseWriter, r *http.Request, to route) {
 	key := keyOf(r.URL, to)
-	begun, known := h.sessions.get(key)
+	begun, known := h.sessions.Get(key)
 	if !known {
 		if to.kind != upload {
 			h.next.ServeHTTP(w, r)
@@ -74,7 +74,7 @@ func (h *handler) goOnUpload(w http.ResponseWriter, r *http.Request, to route) {
 		}
 	case http.MethodDelete:
 		if answer := h.serve(w, r, nothing); answer.isSuccess() {
-			h.sessions.take(key)
+			h.sessions.Take(key)
 		}
 	default:
 		h.next.ServeHTTP(w, r)
@@ -87,16 +87,16 @@ func (h *handler) addUpload(w http.ResponseWriter, r *http.Request, to route, ke
 	// leave nobody sure of how much it has.
 	underway := &session{begun.name, unknown}
 	if known {
-		h.sessions.put(key, underway)
+		h.sessions.Put(key, underway)
 	}
 	body := new(received)
 	answer := h.serve(w, body.of(r), nothing)
-	now, _ := h.sessions.get(key)
+	now, _ := h.sessions.Get(key)
 	alone := !known || now == underway
 	switch more, _ := body.result(r.ContentLength); {
 	case !answer.isSuccess():
 		if read, _ := body.result(0); known && alone && read == 0 {
-			h.sessions.put(key, begun) // it was refused unread, as when a token has expired
+			h.sessions.Put(key, begun) // it was refused unread, as when a token has expired
 		}
 	case r.Method == http.MethodPatch:
 		if alone {
@@ -104,7 +104,7 @@ func (h *handler) addUpload(w http.ResponseWriter, r *http.Request, to route, ke
 		}
 		h.goesOn(r, to, key, underway, answer.Header())
 	case answer.status != http.StatusAccepted:
-		h.sessions.take(key)
+		h.sessions.Take(key)
 		if dgst := r.URL.Query().Get("digest"); isDigest(dgst) {
 			h.pushed(r, begun.name, digestOf(answer.Header(), dgst), lastSize(r, begun.size, more))
 		}
@@ -115,10 +115,10 @@ func (h *handler) addUpload(w http.ResponseWriter, r *http.Request, to route, ke
 func (h *handler) goesOn(r *http.Request, to route, key string, s *session, answer http.Header) {
 	to.name = s.name
 	if next, ok := h.sessionAt(r, to, answer); ok && next != key {
-		h.sessions.take(key)
+		h.sessions.Take(key)
 		key = next
 	}
-	h.sessions.put(key, s)
+	h.sessions.Put(key, s)
 }
 
 // lastSize returns how large an upload is with its last part, or -1 if nobody knows.
@@ -132,9 +132,9 @@ func lastSize(r *http.Request, had, more int64) int64 {
 // pushed reports a blob that has come. A size below zero is not known.
 func (h *handler) pushed(r *http.Request, name string, dgst digest.Digest, size int64) {
 	if size < 0 {
-		size, _ = h.sizes.get(dgst)
+		size, _ = h.sizes.Get(dgst)
 	} else {
-		h.sizes.put(dgst, size)
+		h.sizes.Put(dgst, size)
 	}
 	h.bridge.Report(r, notifications.ActionPush, notifications.Target{
 		Type: notifications.TypeBlob, MediaType: octets, Digest: dgst, Size: size, Repository: name,

@@ -43,13 +43,13 @@ func TestUploadsLeaveNothing(t *testing.T) {
 				at := do("POST", "/v2/a/blobs/uploads/", "")
 				at = do("PATCH", at, "12345")
 				at = do("PATCH", at, "678")
-				assert.Equal(t, 1, h.sessions.size())
+				assert.Equal(t, 1, h.sessions.Len())
 				separator := "?"
 				if strings.Contains(at, "?") {
 					separator = "&"
 				}
 				do(last, at+separator+"digest="+someDigest, "9")
-				assert.Zero(t, h.sessions.size())
+				assert.Zero(t, h.sessions.Len())
 				if last == http.MethodPut {
 					require.Len(t, sink.Events(), 1)
 					assert.EqualValues(t, 9, sink.Events()[0].Target.Size)
@@ -97,5 +97,19 @@ func TestSizeOf(t *testing.T) {
 			header.Set("Range", row.ranges)
 		}
 		assert.Equal(t, row.want, sizeOf(header, row.had, row.more), fmt.Sprintf("%+v", row))
+	}
+}
+
+// TestLocationThatIsNone: an upload that nobody can say where it is leaves nothing either.
+func TestLocationThatIsNone(t *testing.T) {
+	for _, location := range []string{"", "http://%zz", "\x7f"} {
+		h := Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", location)
+			w.WriteHeader(http.StatusAccepted)
+		}), new(sinktest.Fake), Config{}).(*handler)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/v2/a/blobs/uploads/", nil))
+		assert.Equal(t, location, w.Header().Get("Location"))
+		assert.Zero(t, h.sessions.Len(), "%q", location)
 	}
 }

@@ -83,12 +83,6 @@ func TestRegclient(t *testing.T) {
 				brokenDownload: "the registry knows no range like its, and what comes beside that is chance",
 			}
 		}
-		if s.forgets {
-			cl.differs[brokenDownload] = func() []group {
-				p := pulled(c.broken, brokenRepository, "v1")()
-				return []group{p[0], p[1][:1]} // not what it has resumed
-			}
-		}
 		return cl
 	})
 }

@@ -40,14 +40,11 @@ type kind struct {
 	// resumes says that it tells how far an upload has come, and gives out the rest of a blob
 	// without its end being named.
 	resumes bool
-	// forgets says that its events are made by somebody who sees each request alone: a
-	// download that broke off is no pull, and neither is its rest.
-	forgets bool
 }
 
 var kinds = []kind{
 	{name: "handler around go-containerregistry", start: startAny, refers: true},
-	{name: "middleware in distribution", start: startStock, mounts: true, untags: true, resumes: true, forgets: true},
+	{name: "middleware in distribution", start: startStock, mounts: true, untags: true, resumes: true},
 	{name: "handler around distribution", start: startWatched, mounts: true, resumes: true},
 }
 

@@ -40,7 +40,7 @@ func TestExpvar(t *testing.T) {
 	// A receiver has an event a little before the registry knows that it has.
 	require.Eventually(t, func() bool {
 		for _, e := range []values{published(t, "theirs", theirs.url), published(t, "ours", ours.url)} {
-			if at(e, "Metrics", "Successes") != json.Number("2") {
+			if at(e, "Metrics", "Successes") != json.Number("2") || at(e, "Metrics", "Pending") != json.Number("0") {
 				return false
 			}
 		}

@@ -31,6 +31,35 @@ func HasFirst(header string, size int64) bool {
 	return false
 }
 
+// Asked returns the part of a content of that size, in bytes, that a Range header asks
+// for. ok is false if it asks for several, or for none that there is.
+func Asked(header string, size int64) (part Part, ok bool) {
+	one, isBytes := strings.CutPrefix(header, "bytes=")
+	first, last, isSpan := strings.Cut(one, "-")
+	if !isBytes || !isSpan || strings.Contains(one, ",") {
+		return part, false
+	}
+	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
+	part.To = size
+	if first == "" {
+		n, err := strconv.ParseInt(last, 10, 64)
+		part.From = max(size-n, 0)
+		return part, err == nil && n > 0 && size > 0
+	}
+	var err error
+	if part.From, err = strconv.ParseInt(first, 10, 64); err != nil || part.From < 0 {
+		return Part{}, false
+	}
+	if last != "" {
+		n, err := strconv.ParseInt(last, 10, 64)
+		if err != nil || n < part.From {
+			return Part{}, false
+		}
+		part.To = min(size-1, n) + 1
+	}
+	return part, part.From < part.To
+}
+
 // Part is some bytes of a content: from the first on, up to one before the end.
 type Part struct{ From, To int64 }
 

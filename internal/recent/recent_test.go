@@ -1,4 +1,4 @@
-package ociregistry
+package recent
 
 import (
 	"testing"
@@ -7,29 +7,29 @@ import (
 )
 
 func TestRecent(t *testing.T) {
-	r := newRecent[string, int](3)
-	has := func(key string) bool { _, ok := r.get(key); return ok }
+	r := New[string, int](3)
+	has := func(key string) bool { _, ok := r.Get(key); return ok }
 	for i, key := range []string{"a", "b", "c"} {
-		r.put(key, i)
+		r.Put(key, i)
 	}
-	assert.Equal(t, 3, r.size())
+	assert.Equal(t, 3, r.Len())
 	assert.True(t, has("a"), "which makes it the newest")
-	r.put("d", 3)
-	assert.Equal(t, 3, r.size())
+	r.Put("d", 3)
+	assert.Equal(t, 3, r.Len())
 	assert.False(t, has("b"), "the one that was not used for longest")
 
-	r.put("c", 7) // which makes it the newest
-	r.put("e", 4)
+	r.Put("c", 7) // which makes it the newest
+	r.Put("e", 4)
 	assert.False(t, has("a"))
-	v, ok := r.get("c")
+	v, ok := r.Get("c")
 	assert.True(t, ok)
 	assert.Equal(t, 7, v)
 
-	v, ok = r.take("c")
+	v, ok = r.Take("c")
 	assert.True(t, ok)
 	assert.Equal(t, 7, v)
-	_, ok = r.take("c")
+	_, ok = r.Take("c")
 	assert.False(t, ok)
-	assert.Equal(t, 2, r.size())
-	assert.Equal(t, r.size(), r.order.Len())
+	assert.Equal(t, 2, r.Len())
+	assert.Equal(t, r.Len(), r.order.Len())
 }

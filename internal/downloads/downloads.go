@@ -1,0 +1,92 @@
+// Package downloads tells one download from another: a content that is got in parts is
+// downloaded once, and so is one whose download broke off and was gone on with.
+package downloads
+
+import (
+	"net"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/registry-notifications/notifications/internal/byterange"
+	"github.com/registry-notifications/notifications/internal/recent"
+)
+
+// most is how many downloads that broke off are known at once.
+const most = 1 << 10
+
+// Tracker knows of the downloads that broke off. Its methods may be called at once from
+// several goroutines.
+type Tracker struct {
+	// missing has the part that a client has still to get, at least: it may have got more
+	// than was heard of, and goes on behind that.
+	missing *recent.Map[download, byterange.Part]
+}
+
+// download is a client's download of a content, as far as two requests can be known to be
+// of the same.
+type download struct {
+	repository string
+	digest     digest.Digest
+	host       string
+	agent      string
+}
+
+// New returns a tracker that knows of none.
+func New() *Tracker { return &Tracker{recent.New[download, byterange.Part](most)} }
+
+// Answer is what a client was sent of a content.
+type Answer struct {
+	Part  byterange.Part // that was to be sent
+	Total int64          // of the content, in bytes; zero if nobody knows
+	Whole bool           // all of the part was sent
+	Sent  int64          // bytes that were sent
+	More  int64          // bytes that may have been sent besides
+}
+
+// IsPull says whether an answer makes a pull: the one with the first byte does, and so does
+// the one that had what was missing of a download that broke off.
+func (t *Tracker) IsPull(r *http.Request, repository string, dgst digest.Digest, a Answer) bool {
+	first := a.Part.From == 0
+	switch {
+	case t.missing.Len() > 0:
+	case first && a.Whole:
+		return true
+	case !first:
+		return false
+	}
+	key := download{repository, dgst, host(r), r.UserAgent()}
+	if first && a.Whole {
+		t.missing.Take(key)
+		return true
+	}
+	missing, resumed := t.missing.Get(key)
+	if first {
+		missing = a.Part
+	}
+	if missing.To == 0 {
+		missing.To = a.Total
+	}
+	reached := a.Part.From + a.Sent
+	switch {
+	case !first && (!resumed || a.Part.From > missing.From):
+	case a.Whole && missing.To > 0 && reached >= missing.To:
+		t.missing.Take(key)
+		return true
+	default:
+		has := max(missing.From, reached+a.More)
+		if missing.To > 0 {
+			has = min(has, missing.To-1) // it is not all
+		}
+		t.missing.Put(key, byterange.Part{From: has, To: missing.To})
+	}
+	return false
+}
+
+func host(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
