@@ -114,77 +114,79 @@ func (b *Bridge) Rejected() uint64 { return b.rejected.Load() }
 
 // ManifestPushed writes a push of a manifest.
 func (b *Bridge) ManifestPushed(ctx context.Context, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
-	return b.manifest(ctx, ActionPush, repo, dgst, m, tag)
+	return b.manifest(ctx, callOf(ctx, repo), ActionPush, dgst, m, tag)
 }
 
 // ManifestPulled writes a pull of a manifest, if it is one: see the package's
 // documentation.
 func (b *Bridge) ManifestPulled(ctx context.Context, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
-	if !b.pullsManifest(ctx, dgst) {
+	c := callOf(ctx, repo)
+	if !b.pullsManifest(c, dgst) {
 		return nil
 	}
-	return b.manifest(ctx, ActionPull, repo, dgst, m, tag)
+	return b.manifest(ctx, c, ActionPull, dgst, m, tag)
 }
 
 // ManifestDeleted writes the delete of a manifest.
 func (b *Bridge) ManifestDeleted(ctx context.Context, repo reference.Named, dgst digest.Digest) error {
-	d, _ := b.begin(ctx, ActionDelete, TypeManifest, repo)
+	d, _ := b.begin(ctx, callOf(ctx, repo), ActionDelete, TypeManifest)
 	d.event.Target.Digest = dgst
 	return b.write(ctx, d)
 }
 
 // BlobPushed writes a push of a blob.
 func (b *Bridge) BlobPushed(ctx context.Context, repo reference.Named, desc distribution.Descriptor) error {
-	return b.blob(ctx, ActionPush, repo, desc, nil)
+	return b.blob(ctx, callOf(ctx, repo), ActionPush, desc, nil)
 }
 
 // BlobPulled writes a pull of a blob, if it is one: see the package's documentation.
 func (b *Bridge) BlobPulled(ctx context.Context, repo reference.Named, desc distribution.Descriptor) error {
-	if !b.pullsBlob(ctx, repo.Name(), desc) {
+	c := callOf(ctx, repo)
+	if !b.pullsBlob(ctx, c, desc) {
 		return nil
 	}
-	return b.blob(ctx, ActionPull, repo, desc, nil)
+	return b.blob(ctx, c, ActionPull, desc, nil)
 }
 
 // BlobMounted writes a mount of a blob from another repository.
 func (b *Bridge) BlobMounted(ctx context.Context, repo reference.Named, desc distribution.Descriptor, from reference.Named) error {
-	return b.blob(ctx, ActionMount, repo, desc, from)
+	return b.blob(ctx, callOf(ctx, repo), ActionMount, desc, from)
 }
 
 // BlobDeleted writes the delete of a blob.
 func (b *Bridge) BlobDeleted(ctx context.Context, repo reference.Named, dgst digest.Digest) error {
-	d, _ := b.begin(ctx, ActionDelete, TypeBlob, repo)
+	d, _ := b.begin(ctx, callOf(ctx, repo), ActionDelete, TypeBlob)
 	d.event.Target.Digest = dgst
 	return b.write(ctx, d)
 }
 
 // TagDeleted writes the delete of a tag. What it pointed to is still there.
 func (b *Bridge) TagDeleted(ctx context.Context, repo reference.Named, tag string) error {
-	d, _ := b.begin(ctx, ActionDelete, TypeTag, repo)
+	d, _ := b.begin(ctx, callOf(ctx, repo), ActionDelete, TypeTag)
 	d.event.Target.Tag = tag
 	return b.write(ctx, d)
 }
 
 // RepositoryDeleted writes the delete of a whole repository.
 func (b *Bridge) RepositoryDeleted(ctx context.Context, repo reference.Named) error {
-	d, _ := b.begin(ctx, ActionDelete, TypeRepository, repo)
+	d, _ := b.begin(ctx, callOf(ctx, repo), ActionDelete, TypeRepository)
 	return b.write(ctx, d)
 }
 
 // RepositoryRenamed writes the rename of a repository.
 func (b *Bridge) RepositoryRenamed(ctx context.Context, from, to reference.Named) error {
-	d, _ := b.begin(ctx, ActionRename, TypeRepository, to)
+	d, _ := b.begin(ctx, callOf(ctx, to), ActionRename, TypeRepository)
 	d.event.Target.FromRepository = from.Name()
 	return b.write(ctx, d)
 }
 
-func (b *Bridge) manifest(ctx context.Context, action string, repo reference.Named, dgst digest.Digest, m distribution.Manifest, tag string) error {
-	d, urls := b.begin(ctx, action, TypeManifest, repo)
+func (b *Bridge) manifest(ctx context.Context, c call, action string, dgst digest.Digest, m distribution.Manifest, tag string) error {
+	d, urls := b.begin(ctx, c, action, TypeManifest)
 	t := &d.event.Target
 	t.Digest, t.Tag = dgst, tag
 	b.complete(ctx, &d.event, func() error { return b.describe(t, m) })
 	b.complete(ctx, &d.event, func() (err error) {
-		t.URL, err = contentURL(urls, TypeManifest, repo, t.Repository, dgst)
+		t.URL, err = contentURL(urls, TypeManifest, c.repo, t.Repository, dgst)
 		return err
 	})
 	return b.write(ctx, d)
@@ -205,15 +207,15 @@ func (b *Bridge) describe(t *Target, m distribution.Manifest) error {
 	return err
 }
 
-func (b *Bridge) blob(ctx context.Context, action string, repo reference.Named, desc distribution.Descriptor, from reference.Named) error {
-	d, urls := b.begin(ctx, action, TypeBlob, repo)
+func (b *Bridge) blob(ctx context.Context, c call, action string, desc distribution.Descriptor, from reference.Named) error {
+	d, urls := b.begin(ctx, c, action, TypeBlob)
 	t := &d.event.Target
 	t.MediaType, t.Digest, t.Size = desc.MediaType, desc.Digest, desc.Size
 	if from != nil {
 		t.FromRepository = from.Name()
 	}
 	b.complete(ctx, &d.event, func() (err error) {
-		t.URL, err = contentURL(urls, TypeBlob, repo, t.Repository, desc.Digest)
+		t.URL, err = contentURL(urls, TypeBlob, c.repo, t.Repository, desc.Digest)
 		return err
 	})
 	return b.write(ctx, d)
@@ -226,20 +228,33 @@ type dispatch struct {
 	wait  patience
 }
 
+// call is what a call of a listener is for. A server's context is many deep, and a name is
+// put together each time: both are asked once.
+type call struct {
+	repo    reference.Named
+	name    string
+	id      string        // of the request
+	request *http.Request // nil if there is none
+}
+
+func callOf(ctx context.Context, repo reference.Named) call {
+	id, r := requestFrom(ctx)
+	return call{repo, repo.Name(), id, r}
+}
+
 // begin starts an event with what the context of the call says, and finds the URLs
 // for its target: none if nobody knows the host.
-func (b *Bridge) begin(ctx context.Context, action, kind string, repo reference.Named) (*dispatch, URLBuilder) {
-	id, r := requestFrom(ctx)
+func (b *Bridge) begin(ctx context.Context, c call, action, kind string) (*dispatch, URLBuilder) {
 	d := new(dispatch)
 	e := &d.event
 	e.Timestamp, e.Action = now(), action
 	e.ID = newID(e.Timestamp)
-	e.Target.Type, e.Target.Repository = kind, repo.Name()
-	b.addRequest(ctx, e, id, r)
+	e.Target.Type, e.Target.Repository = kind, c.name
+	b.addRequest(ctx, e, c.id, c.request)
 
 	urls := b.config.URLs
-	if urls == nil && r != nil {
-		urls = proxies(b.config.TrustedProxies).urlsOf(r)
+	if urls == nil && c.request != nil {
+		urls = proxies(b.config.TrustedProxies).urlsOf(c.request)
 	}
 	return d, urls
 }

@@ -14,8 +14,8 @@ import (
 // pullsManifest says whether a client gets a manifest, and not only asks for it. A server
 // says "not modified" when it has the manifest at hand already, so the client's condition
 // tells.
-func (b *Bridge) pullsManifest(ctx context.Context, dgst digest.Digest) bool {
-	_, r := requestFrom(ctx)
+func (b *Bridge) pullsManifest(c call, dgst digest.Digest) bool {
+	r := c.request
 	if r == nil {
 		return true
 	}
@@ -32,8 +32,8 @@ func (b *Bridge) pullsManifest(ctx context.Context, dgst digest.Digest) bool {
 
 // pullsBlob says whether a client gets a blob, and for the first time: a distribution
 // server has answered by now, and its context says how.
-func (b *Bridge) pullsBlob(ctx context.Context, repository string, desc distribution.Descriptor) bool {
-	_, r := requestFrom(ctx)
+func (b *Bridge) pullsBlob(ctx context.Context, c call, desc distribution.Descriptor) bool {
+	r := c.request
 	if r == nil {
 		return true
 	}
@@ -55,7 +55,7 @@ func (b *Bridge) pullsBlob(ctx context.Context, repository string, desc distribu
 	if !isOne || !known {
 		return status == http.StatusOK || byterange.HasFirst(ranges, desc.Size)
 	}
-	return b.downloads.IsPull(r, repository, desc.Digest, downloads.Answer{
+	return b.downloads.IsPull(r, c.name, desc.Digest, downloads.Answer{
 		Part: part, Total: desc.Size, Sent: written, Whole: written >= part.To-part.From,
 	})
 }

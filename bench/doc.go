@@ -65,8 +65,9 @@
 // a hub for the sink. The registry behind it only writes headers and body, and the client is
 // a value in memory with the methods of the standard library's.
 //
-// handler/download: 10 GiB in downloads of 1 GiB over loopback, from a file, which the server
-// sends without having it in memory. The ceiling is the same without the handler, in turn.
+// handler/download: a download of 1 GiB over loopback, from a file, which the server sends
+// without having it in memory: the median of ten. The ceiling is the same without the handler,
+// in turn.
 //
 // pending/N: bytes of live heap for each event that waits, with N endpoints and a dead
 // receiver. Here every string of an event is its own, constants and source included.

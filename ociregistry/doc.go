@@ -39,6 +39,15 @@
 // The answer to a mount has no size. It is filled in if the blob has passed by before,
 // among the last few thousand, and so is that of a redirect. An upload whose parts went
 // through another instance has a size only if its last request says it. A registry that
-// removes tags with their manifest does so unseen. An HTTP/2 client that resets its stream
-// right at the last byte can look like one that has not got it.
+// removes tags with their manifest does so unseen.
+//
+// Both sources around one server, or two handlers, give a request an ID each. Where that is
+// not wanted, notifications.RecordRequests in front of both gives it one.
+//
+// # What a handler cannot do
+//
+// A server that bounds a body with http.MaxBytesReader closes the connection after its 413;
+// through any writer that is not the server's own it does not say so beforehand. An HTTP/2
+// client that resets its stream right at the last byte can look like one that has not got
+// it.
 package ociregistry

@@ -39,7 +39,7 @@ func (h *handler) getBlob(w http.ResponseWriter, r *http.Request, to route) {
 	case size <= 0:
 		size = known
 	case size != known:
-		h.sizes.Put(dgst, size)
+		h.learn(dgst, size)
 	}
 	if !ok || head && !h.config.CountHEAD {
 		return

@@ -125,6 +125,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// learn keeps the size of a blob. The digest may be a piece of something long.
+func (h *handler) learn(dgst digest.Digest, size int64) {
+	h.sizes.Put(digest.Digest(strings.Clone(string(dgst))), size)
+}
+
 // serve has the registry answer. If that panics, nothing of what comes after happens.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, k keep) *response {
 	watched, dressed := watch(w, k, h.config.MaxManifest)
@@ -167,7 +172,7 @@ func mediaTypeOf(header http.Header, or string) string {
 	if !strings.Contains(v, ";") && v != "" {
 		return v
 	}
-	if t, _, err := mime.ParseMediaType(v); err == nil {
+	if t, _, _ := mime.ParseMediaType(v); t != "" {
 		return t
 	}
 	return or

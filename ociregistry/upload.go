@@ -134,7 +134,7 @@ func (h *handler) pushed(r *http.Request, name string, dgst digest.Digest, size 
 	if size < 0 {
 		size, _ = h.sizes.Get(dgst)
 	} else {
-		h.sizes.Put(dgst, size)
+		h.learn(dgst, size)
 	}
 	h.bridge.Report(r, notifications.ActionPush, notifications.Target{
 		Type: notifications.TypeBlob, MediaType: octets, Digest: dgst, Size: size, Repository: name,

@@ -5,6 +5,7 @@ package downloads
 import (
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -78,6 +79,8 @@ func (t *Tracker) IsPull(r *http.Request, repository string, dgst digest.Digest,
 		if missing.To > 0 {
 			has = min(has, missing.To-1) // it is not all
 		}
+		// What is kept should not keep the request that it is a piece of.
+		key.repository, key.digest = strings.Clone(repository), digest.Digest(strings.Clone(string(dgst)))
 		t.missing.Put(key, byterange.Part{From: has, To: missing.To})
 	}
 	return false
