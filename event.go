@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -125,7 +126,7 @@ func (t *Target) total() {
 		d := &t.References[i]
 		if _, again := seen[d.Digest]; !again {
 			seen[d.Digest] = struct{}{}
-			t.TotalSize += max(d.Size, 0)
+			t.TotalSize += min(max(d.Size, 0), math.MaxInt64-t.TotalSize)
 		}
 	}
 }

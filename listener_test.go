@@ -29,8 +29,9 @@ var errRegistry = errors.New("the registry's own error")
 // fakeRegistry is a Repository, with all its services, and a RepositoryRemover. It
 // returns err from everything.
 type fakeRegistry struct {
-	err   error
-	stats int
+	err     error
+	stats   int
+	tagging func() // nil: nothing
 }
 
 var someName, _ = reference.WithName("library/app")
@@ -131,9 +132,14 @@ type fakeTags struct{ r *fakeRegistry }
 func (s *fakeTags) Get(context.Context, string) (distribution.Descriptor, error) {
 	return someBlob, s.r.err
 }
-func (s *fakeTags) Tag(context.Context, string, distribution.Descriptor) error { return s.r.err }
-func (s *fakeTags) Untag(context.Context, string) error                        { return s.r.err }
-func (s *fakeTags) All(context.Context) ([]string, error)                      { return nil, s.r.err }
+func (s *fakeTags) Tag(context.Context, string, distribution.Descriptor) error {
+	if s.r.tagging != nil {
+		s.r.tagging()
+	}
+	return s.r.err
+}
+func (s *fakeTags) Untag(context.Context, string) error   { return s.r.err }
+func (s *fakeTags) All(context.Context) ([]string, error) { return nil, s.r.err }
 func (s *fakeTags) Lookup(context.Context, distribution.Descriptor) ([]string, error) {
 	return nil, s.r.err
 }
@@ -341,11 +347,18 @@ func TestPushAfterTag(t *testing.T) {
 	require.Error(t, repo.Tags(ctx).Tag(ctx, "two", two))
 	assert.Equal(t, []string{"push manifest one", "push manifest"}, told())
 	registry.err = nil
+	// A request that ends while the tag is written.
+	going, leave := context.WithCancel(t.Context())
+	four := put(going, "four")
+	registry.tagging = leave
+	require.NoError(t, repo.Tags(going).Tag(going, "four", four))
+	registry.tagging = nil
+	assert.Equal(t, "push manifest four", told()[2])
 	end()
-	f.Wait(t, 3)
-	assert.Equal(t, []string{"push manifest one", "push manifest", "push manifest"}, told())
+	f.Wait(t, 4)
+	assert.Equal(t, []string{"push manifest one", "push manifest", "push manifest four", "push manifest"}, told())
 	require.NoError(t, repo.Tags(ctx).Tag(ctx, "two", two))
-	assert.Len(t, told(), 3, "each once")
+	assert.Len(t, told(), 4, "each once")
 }
 
 func TestListen(t *testing.T) {

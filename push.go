@@ -44,16 +44,21 @@ func (e *ear) pushed(p push) {
 	})
 }
 
-// tagged tells of the push whose tag is there now, or is not to be had.
-func (e *ear) tagged(tag string, dgst digest.Digest, err error) {
+// tagging takes the push out whose tag is being written now, however its request ends, and
+// returns what tells of it, once, with the tag or without.
+func (e *ear) tagging(tag string, dgst digest.Digest) (told func(withTag bool)) {
 	p := e.untagged.find(tag, dgst)
-	if p == nil {
-		return
+	return func(withTag bool) {
+		if p == nil {
+			return
+		}
+		push := p
+		p = nil
+		if !withTag {
+			push.tag = ""
+		}
+		e.tellPush(push)
 	}
-	if err != nil {
-		p.tag = ""
-	}
-	e.tellPush(p)
 }
 
 func (e *ear) tellPush(p *push) {

@@ -247,8 +247,10 @@ type tagService struct {
 func (s *tagService) Unwrap() distribution.TagService { return s.TagService }
 
 func (s *tagService) Tag(ctx context.Context, tag string, desc distribution.Descriptor) error {
+	told := s.ear.tagging(tag, desc.Digest)
+	defer told(false) // where it panics
 	err := s.TagService.Tag(ctx, tag, desc)
-	s.ear.tagged(tag, desc.Digest, err)
+	told(err == nil)
 	return err
 }
 

@@ -485,3 +485,20 @@ func TestSinkThatHangs(t *testing.T) {
 		assert.Equal(t, 3*time.Second, time.Since(begun))
 	})
 }
+
+// TestSilence: who says nothing to a client that is there says 200; to one that has gone,
+// nothing.
+func TestSilence(t *testing.T) {
+	f := new(sinktest.Fake)
+	silent := Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), f, Config{})
+	for _, method := range []string{"PUT", "GET", "DELETE"} {
+		r := httptest.NewRequest(method, "/v2/foo/manifests/latest", nil)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		before := len(f.Events())
+		silent.ServeHTTP(httptest.NewRecorder(), r.WithContext(gone))
+		assert.Len(t, f.Events(), before, method)
+		silent.ServeHTTP(httptest.NewRecorder(), r)
+		assert.Len(t, f.Events(), before+1, method)
+	}
+}

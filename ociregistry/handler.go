@@ -134,7 +134,7 @@ func (h *handler) learn(dgst digest.Digest, size int64) {
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, k keep) *response {
 	watched, dressed := watch(w, k, h.config.MaxManifest)
 	h.next.ServeHTTP(dressed, r)
-	watched.end()
+	watched.end(r)
 	return watched
 }
 
@@ -170,7 +170,7 @@ func digestOf(header http.Header, or string) digest.Digest {
 func mediaTypeOf(header http.Header, or string) string {
 	v := value(header, "Content-Type")
 	if !strings.Contains(v, ";") && v != "" {
-		return v
+		return strings.ToLower(v) // as package mime has it
 	}
 	if t, _, _ := mime.ParseMediaType(v); t != "" {
 		return t

@@ -23,7 +23,7 @@ func FuzzMediaType(f *testing.F) {
 		case s == "":
 			assert.Equal(t, "or", got)
 		case !strings.Contains(s, ";"):
-			assert.Equal(t, s, got, "as it was sent")
+			assert.Equal(t, strings.ToLower(s), got)
 		case want != "": // also with parameters that are none
 			assert.Equal(t, want, got)
 		default:

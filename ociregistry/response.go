@@ -70,8 +70,13 @@ func (w *response) begin(status int) {
 	}
 }
 
-// end is called when the registry has answered.
-func (w *response) end() { w.begin(http.StatusOK) }
+// end is called when the registry has answered. To say nothing means 200, unless there was
+// nobody left to hear it: then it may mean anything.
+func (w *response) end(r *http.Request) {
+	if w.status == 0 && r.Context().Err() == nil {
+		w.begin(http.StatusOK)
+	}
+}
 
 func (w *response) Write(b []byte) (int, error) {
 	w.begin(http.StatusOK)

@@ -28,7 +28,7 @@ func (h *handler) postUpload(w http.ResponseWriter, r *http.Request, to route) {
 	answer := h.serve(w, body.of(r), nothing)
 	if answer.status == http.StatusAccepted {
 		if key, ok := h.sessionAt(r, to, answer.Header()); ok {
-			h.sessions.Put(key, &session{to.name, 0})
+			h.sessions.Put(key, &session{strings.Clone(to.name), 0})
 		}
 		return
 	}
@@ -62,7 +62,7 @@ func (h *handler) goOnUpload(w http.ResponseWriter, r *http.Request, to route) {
 			h.next.ServeHTTP(w, r)
 			return
 		}
-		begun = &session{to.name, unknown} // it passes by here for the first time
+		begun = &session{strings.Clone(to.name), unknown} // it passes by here for the first time
 	}
 	switch r.Method {
 	case http.MethodPatch, http.MethodPut:

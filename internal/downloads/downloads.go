@@ -3,6 +3,7 @@
 package downloads
 
 import (
+	"hash/maphash"
 	"net"
 	"net/http"
 	"strings"
@@ -30,8 +31,10 @@ type download struct {
 	repository string
 	digest     digest.Digest
 	host       string
-	agent      string
+	agent      uint64 // a hash: a client may call itself anything, at any length
 }
+
+var seed = maphash.MakeSeed()
 
 // New returns a tracker that knows of none.
 func New() *Tracker { return &Tracker{recent.New[download, byterange.Part](most)} }
@@ -56,7 +59,7 @@ func (t *Tracker) IsPull(r *http.Request, repository string, dgst digest.Digest,
 	case !first:
 		return false
 	}
-	key := download{repository, dgst, host(r), r.UserAgent()}
+	key := download{repository, dgst, host(r), maphash.String(seed, r.UserAgent())}
 	if first && a.Whole {
 		t.missing.Take(key)
 		return true
