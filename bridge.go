@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -80,9 +81,9 @@ func (c *BridgeConfig) Validate() error {
 // bridge serves all requests: actor and request come from the context of the call.
 //
 // A bridge never makes a client wait longer than DispatchTimeout, as long as the sink
-// listens to its context, which every hub does; and it never fails one. An event that is not taken by then is lost: it is returned as a
-// *RejectedError, counted, and by Listen's decorators logged. The sink gets no
-// cancelled context because a client left.
+// listens to its context, which every hub does; and it never fails one. An event that is
+// not taken by then is lost: it is returned as a *RejectedError, counted, and by Listen's
+// decorators logged. The sink gets no cancelled context because a client left.
 type Bridge struct {
 	sink     Sink
 	config   BridgeConfig
@@ -106,7 +107,15 @@ func NewBridge(sink Sink, config BridgeConfig) (*Bridge, error) {
 	}
 	config.Logger = orStandardLogger(config.Logger)
 	published.publishRejected()
-	return &Bridge{sink: sink, config: config, downloads: downloads.New()}, nil
+	b := &Bridge{sink: sink, config: config}
+	b.downloads = downloads.New(b.ClientAddr)
+	return b, nil
+}
+
+// ClientAddr returns where a request comes from, as the bridge's events say it: by what a
+// trusted proxy has written, or else r.RemoteAddr. It has a port if that is known.
+func (b *Bridge) ClientAddr(r *http.Request) string {
+	return proxies(b.config.TrustedProxies).addr(r)
 }
 
 // Rejected returns how many events the sink did not take.
@@ -183,12 +192,9 @@ func (b *Bridge) RepositoryRenamed(ctx context.Context, from, to reference.Named
 func (b *Bridge) manifest(ctx context.Context, c call, action string, dgst digest.Digest, m distribution.Manifest, tag string) error {
 	d, urls := b.begin(ctx, c, action, TypeManifest)
 	t := &d.event.Target
-	t.Digest, t.Tag = dgst, tag
+	t.Digest, t.Tag = dgst, strings.Clone(tag)
 	b.complete(ctx, &d.event, func() error { return b.describe(t, m) })
-	b.complete(ctx, &d.event, func() (err error) {
-		t.URL, err = contentURL(urls, TypeManifest, c.repo, t.Repository, dgst)
-		return err
-	})
+	b.locate(ctx, &d.event, urls, c.repo)
 	return b.write(ctx, d)
 }
 
@@ -214,11 +220,26 @@ func (b *Bridge) blob(ctx context.Context, c call, action string, desc distribut
 	if from != nil {
 		t.FromRepository = from.Name()
 	}
-	b.complete(ctx, &d.event, func() (err error) {
-		t.URL, err = contentURL(urls, TypeBlob, c.repo, t.Repository, desc.Digest)
-		return err
-	})
+	b.locate(ctx, &d.event, urls, c.repo)
 	return b.write(ctx, d)
+}
+
+// locate gives the content of an event its URL, if somebody knows the host. With a URL of
+// our own making, what the target says is pieces of that, and no more of the request, which
+// its event should not keep.
+func (b *Bridge) locate(ctx context.Context, e *Event, urls URLBuilder, repo reference.Named) {
+	t := &e.Target
+	root, own := urls.(urlBuilder)
+	if !own || t.Digest == "" {
+		b.complete(ctx, e, func() (err error) {
+			t.URL, err = contentURL(urls, t.Type, repo, t.Digest)
+			return err
+		})
+		return
+	}
+	t.URL = root.join(t.Repository, t.Type+"s", string(t.Digest))
+	t.Repository = t.URL[len(root)+len("/v2/"):][:len(t.Repository)]
+	t.Digest = digest.Digest(t.URL[len(t.URL)-len(t.Digest):])
 }
 
 // dispatch is an event on its way to the sink, in one piece with what takes it there.
@@ -289,7 +310,8 @@ type named string
 func (n named) Name() string { return string(n) }
 
 // nameAll gives an event its ID, its request one if that has none, and its content a URL:
-// all of it pieces of one string.
+// all of it pieces of one string, and with them the names in the target. Where those come
+// from is a piece of the request, which its event should not keep.
 func (b *Bridge) nameAll(r *http.Request, e *Event, request *string) {
 	var room [512]byte
 	text := appendID(room[:0], e.Timestamp)
@@ -312,20 +334,28 @@ func (b *Bridge) nameAll(r *http.Request, e *Event, request *string) {
 			b.complete(r.Context(), e, func() error {
 				repo, err := reference.WithName(t.Repository)
 				if err == nil {
-					t.URL, err = contentURL(urls, t.Type, repo, t.Repository, t.Digest)
+					t.URL, err = contentURL(urls, t.Type, repo, t.Digest)
 				}
 				return err
 			})
 		}
 	}
+	url := len(text)
+	text = append(append(append(append(text, t.Repository...), t.FromRepository...), t.Tag...), t.Digest...)
 	all := string(text)
-	e.ID = all[:idLength]
+	take := func(n int) (s string) {
+		s, all = all[:n], all[n:]
+		return s
+	}
+	e.ID = take(idLength)
 	if *request == "" {
-		*request = all[idLength:ids]
+		*request = take(idLength)
 	}
-	if len(all) > ids {
-		t.URL = all[ids:]
+	if url > ids {
+		t.URL = take(url - ids)
 	}
+	t.Repository, t.FromRepository = take(len(t.Repository)), take(len(t.FromRepository))
+	t.Tag, t.Digest = take(len(t.Tag)), digest.Digest(take(len(t.Digest)))
 }
 
 // complete finds something out for an event, by code that is not ours. An event is

@@ -41,8 +41,9 @@
 // A download is one pull, however a client goes about it: a HEAD is none (unless
 // BridgeConfig.CountHEAD is set), nor is a conditional request that is answered by "not
 // modified", nor the later ranges of a download in parts, nor a blob that was cut short.
-// [Listen] goes by what a distribution server has put into the context of the call, and
-// where nothing is known, by the call alone.
+// A download that breaks off and is gone on with, in order, is one pull. [Listen] goes by
+// what a distribution server has put into the context of the call, and where there is no
+// status, by the request alone: its method, ranges and If-None-Match.
 //
 // A push by tag is told when the tag is there. A registry takes a manifest only when it has
 // all of its parts, so that push says that the image is complete: an endpoint with Images
@@ -55,10 +56,10 @@
 //
 // Loss. An event that a hub has accepted (Write returned nil) is delivered at least
 // once, as long as that hub's log lives: for a Broadcaster, the process; for a Journal,
-// the disk. What does get lost, at Close or when a sink is removed, is counted by reason. For every sink,
-// at every moment, [Metrics] adds up: accepted = delivered + pending + filtered +
-// dead-lettered + dropped. Receivers that must not act twice deduplicate on
-// Event.ID, which stays the same through every retry.
+// the disk. What does get lost, at Close or when a sink is removed, is counted by
+// reason. For every sink, at every moment, [Metrics] adds up: accepted = delivered +
+// pending + filtered + dead-lettered + dropped. Receivers that must not act twice
+// deduplicate on Event.ID, which stays the same through every retry.
 //
 // Waiting. No sink waits for another, and no source for a sink. A client of the
 // registry waits at most BridgeConfig.DispatchTimeout, and no failure here fails its

@@ -20,7 +20,9 @@ type Filter struct {
 
 	// Images lets through only what tells of a whole image or artifact: the push of a
 	// tagged manifest, which a registry takes when all of its parts are there, the pull of
-	// one by its tag, and the delete of a tag. What Only and Ignore say counts as well.
+	// one by its tag, and the delete of a tag. What Only and Ignore say counts as well. What
+	// the image is made of, and its total size, is in these events if their source has
+	// BridgeConfig.IncludeReferences set.
 	Images bool `yaml:"images,omitempty" json:"images,omitempty"`
 }
 

@@ -39,22 +39,36 @@ func (p *patience) Err() error {
 }
 
 func (p *patience) Value(key any) any {
-	p.mu.Lock()
-	values := p.values
-	if p.timed != nil {
-		values = p.timed // there package context finds what Done belongs to
-	} else if _, own := key.(*int); own {
-		values = context.Background() // and what it would find here belongs to another end
+	if p.hasTimer() {
+		return p.timed.Value(key) // there package context finds what Done belongs to
 	}
-	p.mu.Unlock()
-	return values.Value(key)
+	return values{p}.Value(key)
+}
+
+// values is a context with the values of a patience and without an end.
+type values struct{ of *patience }
+
+func (values) Deadline() (end time.Time, ok bool) { return }
+
+func (values) Done() <-chan struct{} { return nil }
+
+func (values) Err() error { return nil }
+
+func (v values) Value(key any) any {
+	if _, own := key.(*int); own {
+		return nil // what package context would find here belongs to another end
+	}
+	v.of.mu.Lock()
+	ctx := v.of.values
+	v.of.mu.Unlock()
+	return ctx.Value(key)
 }
 
 func (p *patience) withTimer() context.Context {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.timed == nil {
-		p.timed, p.cancel = context.WithDeadlineCause(context.WithoutCancel(p.values), p.end, p.cause)
+		p.timed, p.cancel = context.WithDeadlineCause(values{p}, p.end, p.cause)
 		if p.givenUp {
 			p.cancel()
 		}

@@ -45,6 +45,7 @@ func TestPatience(t *testing.T) {
 			}
 			p.giveUp()
 			assert.ErrorIs(t, p.Err(), context.Canceled)
+			assert.Nil(t, p.Value(key{}), "it keeps nothing of its parent")
 			<-p.Done()
 		}
 	})

@@ -70,12 +70,9 @@ func appendContent(b []byte, t *Target) []byte {
 }
 
 // contentURL returns the URL of a manifest or blob by digest, or "" where nobody knows
-// the host or the digest is none. The name is that of repo, which has to put it together.
-func contentURL(urls URLBuilder, kind string, repo reference.Named, name string, dgst digest.Digest) (string, error) {
-	if b, ok := urls.(urlBuilder); ok && dgst != "" {
-		// Our own builder needs no reference, which is made with regular expressions.
-		return b.join(name, kind+"s", string(dgst)), nil
-	}
+// the host or the digest is none. A reference is made with regular expressions: our own
+// builder is better asked without.
+func contentURL(urls URLBuilder, kind string, repo reference.Named, dgst digest.Digest) (string, error) {
 	if urls == nil {
 		return "", nil
 	}

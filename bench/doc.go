@@ -66,8 +66,8 @@
 // a value in memory with the methods of the standard library's.
 //
 // handler/download: a download of 1 GiB over loopback, from a file, which the server sends
-// without having it in memory: the median of ten. The ceiling is the same without the handler,
-// in turn.
+// without having it in memory. The ceiling is the same without the handler, at the same
+// time: 16 MiB of one and 16 MiB of the other in turn, of six pairs the median.
 //
 // pending/N: bytes of live heap for each event that waits, with N endpoints and a dead
 // receiver. Here every string of an event is its own, constants and source included.

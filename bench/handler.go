@@ -100,7 +100,8 @@ func allocations(n int, do func() error) float64 {
 }
 
 // handlerDownload measures what the handler costs of the throughput of a large blob, which
-// the server sends from a file without having it in memory.
+// the server sends from a file without having it in memory. The two downloads go on in
+// turn, a slice at a time: no machine is equally fast for as long as a whole one takes.
 func handlerDownload() experiment {
 	return experiment{
 		rows: []row{{name: "handler/download", unit: "MiB/s", targets: []target{atLeast(ofCeiling, 0.97)}}},
@@ -109,40 +110,62 @@ func handlerDownload() experiment {
 			if err != nil {
 				return nil, err
 			}
-			size := int64(s.of(1024)) << 20
-			file, err := zeros(size)
+			slice := int64(s.of(16)) << 20
+			file, err := zeros(parts * slice)
 			if err != nil {
 				return nil, err
 			}
 			defer os.RemoveAll(filepath.Dir(file))
 			bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
-			// Two of each, because one of two that are the same is faster all the same.
-			var servers []*httptest.Server
-			for _, h := range []http.Handler{heard(bare, hub), bare, bare, heard(bare, hub)} {
-				servers = append(servers, httptest.NewServer(h))
-			}
-			var took [2][]float64 // seconds: with the handler, and without
-			for turn := range turns / 2 {
-				for i := range servers {
-					i = (i + turn) % len(servers)
-					t, err := download(servers[i], size)
-					if err != nil {
-						return nil, err
-					}
-					without := (i + 1) / 2 % 2
-					took[without] = append(took[without], t.Seconds())
+			handlers := [2]http.Handler{heard(bare, hub), bare}
+			var took [2][]float64 // seconds for a slice, of each
+			for range pairs {
+				if err := downloadBoth(handlers, slice, &took); err != nil {
+					return nil, err
 				}
-			}
-			for _, server := range servers {
-				server.Close()
 			}
 			rate := func(took []float64) float64 {
 				slices.Sort(took)
-				return mebibytes(uint64(size)) / middle(took)
+				return mebibytes(uint64(slice)) / middle(took)
 			}
 			return []sample{{ours: rate(took[0]), ceiling: rate(took[1])}}, hub.stop()
 		},
 	}
+}
+
+const (
+	parts = 64 // of a download
+	pairs = 6  // of downloads in a round
+)
+
+// downloadBoth downloads a blob from two servers, a slice from one and then one from the
+// other.
+func downloadBoth(handlers [2]http.Handler, slice int64, took *[2][]float64) error {
+	var bodies [2]io.Reader
+	for i, h := range handlers {
+		server := httptest.NewServer(h)
+		defer server.Close()
+		resp, err := server.Client().Get(server.URL + blobPath)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || resp.ContentLength != parts*slice {
+			return fmt.Errorf("download: %s, %d bytes", resp.Status, resp.ContentLength)
+		}
+		bodies[i] = resp.Body
+	}
+	for turn := range parts {
+		for i := range bodies {
+			i = (i + turn) % len(bodies)
+			start := time.Now()
+			if _, err := io.CopyN(io.Discard, bodies[i], slice); err != nil {
+				return err
+			}
+			took[i] = append(took[i], time.Since(start).Seconds())
+		}
+	}
+	return nil
 }
 
 // zeros returns a file of that size.
@@ -156,21 +179,4 @@ func zeros(size int64) (path string, err error) {
 		return "", err
 	}
 	return f.Name(), errors.Join(f.Truncate(size), f.Close())
-}
-
-// download downloads a blob, over a connection of its own: that of one may be faster for as
-// long as it lives than that of the other.
-func download(server *httptest.Server, size int64) (time.Duration, error) {
-	defer server.Client().CloseIdleConnections()
-	start := time.Now()
-	resp, err := server.Client().Get(server.URL + blobPath)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	n, err := io.Copy(io.Discard, resp.Body)
-	if err == nil && (n != size || resp.StatusCode != http.StatusOK) {
-		err = fmt.Errorf("download: %s, %d bytes of %d", resp.Status, n, size)
-	}
-	return time.Since(start), err
 }

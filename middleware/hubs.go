@@ -31,7 +31,8 @@ type Hub interface {
 }
 
 // HubOpener opens a hub for one application: each gets one of its own. It is called when
-// the server starts, with the application for its context, which should not be kept.
+// the server starts, with the application for its context, which should not be kept, and
+// when all else in the YAML is known to be right.
 //
 // The options are the block of the YAML with the hub's name. An error keeps the server
 // from starting. It is put behind the path of the block; that of a single option is a

@@ -122,18 +122,21 @@ func TestRegisteredHubErrors(t *testing.T) {
 }
 
 // What does not start leaves nothing that runs: goleak looks.
-func TestHubIsClosedAfterAnError(t *testing.T) {
+// A hub is opened when all else is right, and closed if it does not take an endpoint.
+func TestHubAfterAnError(t *testing.T) {
 	const a = "{name: a, url: 'http://127.0.0.1:1/'}"
 	for yaml, want := range map[string]string{
-		"endpoints: [" + a + ", {name: b}]":                                    `endpoints[1].url: "": allowed is http:// or https://, a host and a path`,
-		"endpoints: [" + a + ", {name: unwanted, url: 'http://127.0.0.1:1/'}]": `endpoints[1]: testhub: unwanted`,
-		"dispatchtimeout: -1s":                                                 `dispatchtimeout: -1s: allowed are zero, for the default, and above`,
-		"deadletters: {file: /proc/self/x}":                                    "deadletters.file: notifications: dead letters: open /proc/self/x: no such file or directory",
+		"endpoints: [" + a + ", {name: b}]": `endpoints[1].url: "": allowed is http:// or https://, a host and a path`,
+		"dispatchtimeout: -1s":              `dispatchtimeout: -1s: allowed are zero, for the default, and above`,
+		"deadletters: {file: /proc/self/x}": "deadletters.file: notifications: dead letters: open /proc/self/x: no such file or directory",
 	} {
 		_, err := newRegistry(t.Context(), &fakeRegistry{}, nil, optionsOf(t, "hub: testhub\n"+yaml))
 		require.EqualError(t, err, root+"."+want)
-		require.EqualValues(t, 1, (<-testHubs).closed.Load())
+		require.Empty(t, testHubs)
 	}
+	_, err := newRegistry(t.Context(), &fakeRegistry{}, nil, optionsOf(t, "hub: testhub\nendpoints: ["+a+", {name: unwanted, url: 'http://127.0.0.1:1/'}]"))
+	require.EqualError(t, err, root+".endpoints[1]: testhub: unwanted")
+	require.EqualValues(t, 1, (<-testHubs).closed.Load())
 }
 
 func TestRegisterHubPanics(t *testing.T) {

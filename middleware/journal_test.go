@@ -13,6 +13,7 @@ import (
 
 	"github.com/distribution/distribution/v3"
 	"github.com/distribution/distribution/v3/registry/handlers"
+	registrymiddleware "github.com/distribution/distribution/v3/registry/middleware/registry"
 	"github.com/distribution/reference"
 	"github.com/sirupsen/logrus"
 	logrustest "github.com/sirupsen/logrus/hooks/test"
@@ -235,10 +236,19 @@ func TestJournalKeepsTheDisabled(t *testing.T) {
 	webhook.waitFor(t, "delete repository")
 	closeNamespace(t, n)
 
+	remembers := func() int {
+		report, err := journal.Inspect(dir)
+		require.NoError(t, err)
+		return len(report.Cursors)
+	}
+	// Nothing is forgotten for a YAML that the server does not start with.
+	_, err = registrymiddleware.Get(t.Context(), "notifications", optionsOf(t, options(", forget: [ci]")+
+		"true}, {name: other, url: 'http://127.0.0.1:1/', tls: {cafile: /not/there}}]"), removable(), nil)
+	require.ErrorContains(t, err, "middleware.registry.notifications.endpoints[1]")
+	require.Equal(t, 1, remembers())
+
 	closeNamespace(t, build(t, removable(), options(", forget: [ci]")+"true}]"))
-	report, err := journal.Inspect(dir)
-	require.NoError(t, err)
-	require.Empty(t, report.Cursors)
+	require.Zero(t, remembers())
 }
 
 func TestJournalTakesAllOptions(t *testing.T) {

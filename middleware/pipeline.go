@@ -50,66 +50,88 @@ func newPipeline(ctx context.Context, d *document, values map[string]any) (*pipe
 		config.Source.InstanceID = instance
 	}
 
-	hub, err := hubs.openHub(ctx, d, o, logger)
-	if err != nil {
-		return nil, nil, err
-	}
-	p := &pipeline{hub: hub, log: logger}
+	p := &pipeline{log: logger}
 	p.Close = sync.OnceValue(func() error {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), o.DrainTimeout, errDrainTimeout)
 		defer cancel()
 		return p.close(ctx)
 	})
-	if err := p.start(config, o); err != nil {
+	if err := p.start(ctx, d, config, o); err != nil {
 		_ = p.Close() // nothing was written yet, so it does not wait
 		return nil, nil, err
 	}
 	return p, o, nil
 }
 
-// start fills the pipeline. What it has opened before an error, Close closes.
-func (p *pipeline) start(config notifications.BridgeConfig, o *options) (err error) {
-	if p.bridge, err = notifications.NewBridge(p.hub, config); err != nil {
+// start fills the pipeline. What it has opened before an error, Close closes. The hub comes
+// last: to open one may forget what the YAML says, which all else in there has to be right
+// for.
+func (p *pipeline) start(ctx context.Context, d *document, config notifications.BridgeConfig, o *options) (err error) {
+	if err := config.Validate(); err != nil {
 		return at(root, err)
 	}
 	if p.letters, err = o.DeadLetters.open(p.log); err != nil {
 		return err
 	}
+	endpoints, err := p.endpoints(o)
+	if err != nil {
+		return err
+	}
+	if p.hub, err = hubs.openHub(ctx, d, o, p.log); err != nil {
+		return errors.Join(err, closeAll(endpoints))
+	}
+	for i, e := range endpoints {
+		if e == nil {
+			continue
+		}
+		if err := p.hub.Add(e.Name(), e); err != nil {
+			return errors.Join(at(endpointPath(i), err), closeAll(endpoints[i:]))
+		}
+	}
+	p.bridge, err = notifications.NewBridge(p.hub, config)
+	return err
+}
+
+// endpoints makes them, with nil in the place of each that is disabled, or returns an error.
+func (p *pipeline) endpoints(o *options) ([]*notifications.Endpoint, error) {
+	all := make([]*notifications.Endpoint, len(o.Endpoints))
 	for i, c := range o.Endpoints {
 		if c.Disabled {
 			continue
 		}
-		if err := p.add(c); err != nil {
-			return at(endpointPath(i), err)
+		c.Logger = p.log
+		if p.letters != nil {
+			c.DeadLetters = p.letters
+		}
+		e, err := notifications.NewEndpoint(c.Name, c.URL, c)
+		if err != nil {
+			return nil, errors.Join(at(endpointPath(i), err), closeAll(all))
+		}
+		all[i] = e
+	}
+	return all, nil
+}
+
+func closeAll(endpoints []*notifications.Endpoint) error {
+	var errs []error
+	for _, e := range endpoints {
+		if e != nil {
+			errs = append(errs, e.Close(context.Background()))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func endpointPath(i int) string { return fmt.Sprintf("%s.endpoints[%d]", root, i) }
 
-// add starts an endpoint and puts it into the hub, where Close finds it.
-func (p *pipeline) add(config notifications.EndpointConfig) error {
-	config.Logger = p.log
-	if p.letters != nil {
-		config.DeadLetters = p.letters
-	}
-	endpoint, err := notifications.NewEndpoint(config.Name, config.URL, config)
-	if err != nil {
-		return err
-	}
-	if err := p.hub.Add(config.Name, endpoint); err != nil {
-		return errors.Join(err, endpoint.Close(context.Background()))
-	}
-	return nil
-}
-
 // close closes the hub, and then where it puts its dead letters.
-func (p *pipeline) close(ctx context.Context) error {
-	err := p.hub.Close(ctx)
-	for name, m := range p.hub.Metrics() {
-		if m.Pending > 0 {
-			p.log.WithFields(logrus.Fields{"endpoint": name, "pending": m.Pending}).Info("notifications: what is pending is kept for the next start")
+func (p *pipeline) close(ctx context.Context) (err error) {
+	if p.hub != nil {
+		err = p.hub.Close(ctx)
+		for name, m := range p.hub.Metrics() {
+			if m.Pending > 0 {
+				p.log.WithFields(logrus.Fields{"endpoint": name, "pending": m.Pending}).Info("notifications: what is pending is kept for the next start")
+			}
 		}
 	}
 	if p.letters != nil {

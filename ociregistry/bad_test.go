@@ -365,6 +365,151 @@ func TestTwoPartsOfOneUploadAtOnce(t *testing.T) {
 	assert.Equal(t, []fact{want}, r.told())
 }
 
+// TestTwoFirstPartsAtOnce: the same of an upload that has begun elsewhere, where the answer
+// to the earlier one comes late.
+func TestTwoFirstPartsAtOnce(t *testing.T) {
+	r := newRig(t, options{}, Config{})
+	begun := httptest.NewRecorder()
+	r.registry.ServeHTTP(begun, request("POST", "/v2/a/blobs/uploads/", nil))
+	at := begun.Header().Get("Location")
+	taken, goOn := make(chan struct{}), make(chan struct{})
+	r.handler = Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.registry.ServeHTTP(w, req)
+		if req.Header.Get("Slow") != "" {
+			close(taken)
+			<-goOn
+		}
+	}), r.sink, Config{})
+	var wg sync.WaitGroup
+	wg.Go(func() { r.do(202, "PATCH", at, "01234", "Slow", "yes") })
+	<-taken
+	r.do(202, "PATCH", at, "56789")
+	close(goOn)
+	wg.Wait()
+	want := pushed("a", "0123456789!")
+	want.Size = 0
+	r.do(201, "PUT", with(at, want.Digest), "!")
+	assert.Equal(t, []fact{want}, r.told())
+}
+
+// TestPartDuringTheLast: the same of the last part, which the registry took after another
+// that came at once.
+func TestPartDuringTheLast(t *testing.T) {
+	r := newRig(t, options{noRange: true}, Config{})
+	at := r.start("a")
+	slow, read := newSlowBody("!")
+	var wg sync.WaitGroup
+	wg.Go(func() { r.do(201, "PUT", with(at, digest.FromString("0123456789!")), slow) })
+	<-read
+	r.do(202, "PATCH", at, "0123456789")
+	close(slow.end)
+	wg.Wait()
+	want := pushed("a", "0123456789!")
+	want.Size = 0
+	assert.Equal(t, []fact{want}, r.told())
+}
+
+// TestSlowStateOfAnUpload: what a part has noted while its upload's state was on its way
+// is newer.
+func TestSlowStateOfAnUpload(t *testing.T) {
+	r := newRig(t, options{noRange: true}, Config{})
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	r.handler = Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.registry.ServeHTTP(w, req)
+		if req.Method == "GET" {
+			close(asked)
+			<-goOn
+		}
+	}), r.sink, Config{})
+	at := r.start("a")
+	r.do(202, "PATCH", at, "01234")
+	var wg sync.WaitGroup
+	wg.Go(func() { r.do(204, "GET", at, nil) })
+	<-asked
+	r.do(202, "PATCH", at, "56789")
+	close(goOn)
+	wg.Wait()
+	r.do(201, "PUT", with(at, digest.FromString("0123456789")), nil)
+	assert.Equal(t, []fact{pushed("a", "0123456789")}, r.told())
+}
+
+// TestUploadUsedAgain: an upload that is over is the registry's to refuse, and only what it
+// takes again is a push again.
+func TestUploadUsedAgain(t *testing.T) {
+	for _, o := range []options{{}, {location: "/elsewhere"}, {location: "/elsewhere?session="}} {
+		r := newRig(t, o, Config{})
+		at := r.do(202, "PATCH", r.start("a"), "01234").Header().Get("Location")
+		r.do(201, "PUT", with(at, digest.FromString("0123456789")), "56789")
+		assert.Equal(t, []fact{pushed("a", "0123456789")}, r.told())
+		for _, again := range []func() *http.Request{
+			func() *http.Request { return request("PUT", with(at, digest.FromString("0123456789")), "56789") },
+			func() *http.Request { return request("PUT", with(at, digest.FromString("x")), "x") },
+			func() *http.Request { return request("PATCH", at, "56789") },
+			func() *http.Request { return request("PATCH", at, "56789", "Content-Range", "10-14") },
+			func() *http.Request { return request("GET", at, nil) },
+			func() *http.Request { return request("DELETE", at, nil) },
+		} {
+			bare := httptest.NewRecorder()
+			r.registry.ServeHTTP(bare, again())
+			w := r.send(404, again())
+			assert.Equal(t, bare.Body.String(), w.Body.String())
+			assert.Equal(t, bare.Header(), w.Header())
+			assert.Empty(t, r.told(), "%s %+v", again().Method, o)
+		}
+		assert.Len(t, r.history(), 1)
+	}
+
+	// One that takes an ID again begins anew with it: its size is not that of before.
+	r := newRig(t, options{}, Config{})
+	r.handler = Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		w.Header().Set("Location", "/v2/a/blobs/uploads/1")
+		w.WriteHeader(map[string]int{"POST": 202, "PATCH": 202, "PUT": 201}[req.Method])
+	}), r.sink, Config{})
+	at := r.start("a")
+	r.do(202, "PATCH", at, "01234")
+	r.do(201, "PUT", with(at, digest.FromString("0123456789")), "56789")
+	again := pushed("a", "x")
+	again.Size = 0
+	r.do(201, "PUT", with(at, again.Digest), "x")
+	r.start("a")
+	r.do(201, "PUT", with(at, digest.FromString("abc")), "abc")
+	assert.Equal(t, []fact{pushed("a", "0123456789"), again, pushed("a", "abc")}, r.told())
+}
+
+// TestPathsThatNobodyNames: a registry may serve what it wants under a path that is none of
+// the specification's. Nobody knows what that is.
+func TestPathsThatNobodyNames(t *testing.T) {
+	sink := new(sinktest.Fake)
+	served := &counted{Handler: Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Served", r.Method+" "+r.RequestURI)
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(body)
+	}), sink, Config{})}
+	server := serve(t, false, served)
+	d := digest.FromString("content").String()
+	n := int32(0)
+	for _, path := range []string{
+		"/v2/../a/manifests/v1", "/v2/a/../b/manifests/v1", "/v2/a/../../manifests/v1", "/v2/%2e%2e/a/manifests/v1", "/v2/a%2f..%2fb/manifests/v1",
+		"/v2/a%252fb/manifests/v1", "/v2/a%5cb/manifests/v1", "/v2/a%00b/manifests/v1", "/v2/a/manifests/%2e%2e", "/v2/a/manifests/..%2fv1",
+		"/v2/a/blobs/../blobs/" + d, "/v2/a/blobs/..%2f" + d, "/v2/a%2f%2e%2e/blobs/" + d, "/v2/a/blobs/" + d + "%2f..", "/v2/A/blobs/" + d,
+		"/v2/../v2/a/blobs/" + d, "/v2%2f..%2fa/blobs/" + d, "/v2/a/../blobs/uploads/?digest=" + d, "/v2/%2e%2e/blobs/uploads/1?digest=" + d,
+		"/v2/a/blobs/uploads/../uploads?digest=no", "/v2/a/./blobs/uploads/?mount=" + d + "&from=b", "/../v2/a%2f./blobs/uploads/1?digest=" + d,
+	} {
+		for _, method := range []string{"GET", "PUT", "POST", "PATCH", "DELETE"} {
+			status, body := dial(t, server, method+" "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 7\r\n\r\ncontent", true)
+			assert.Equal(t, 201, status)
+			assert.Equal(t, "content", body)
+			n++
+			served.wait(t, n)
+			for _, e := range sink.Events() {
+				assert.Fail(t, "an event", "%s %s: %+v", method, path, e.Target)
+			}
+		}
+	}
+}
+
 // slowBody is a body that ends only when it is told to.
 type slowBody struct {
 	io.Reader

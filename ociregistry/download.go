@@ -33,7 +33,7 @@ func (h *handler) getBlob(w http.ResponseWriter, r *http.Request, to route) {
 			ok = answer.isWhole() && byterange.HasFirst(r.Header.Get("Range"), known)
 		}
 	case http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
-		ok = elsewhere(r, answer.Header().Get("Location")) && (head || byterange.HasFirst(r.Header.Get("Range"), known))
+		ok = h.isAtStorage(r, to, answer.Header()) && (head || byterange.HasFirst(r.Header.Get("Range"), known))
 	}
 	switch {
 	case size <= 0:

@@ -1,6 +1,8 @@
 package ociregistry_test
 
 import (
+	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -290,6 +292,47 @@ func TestUploadThroughSeveralInstances(t *testing.T) {
 	at = r.do(202, "PATCH", at, "67").Header().Get("Location")
 	r.do(201, "PUT", with(at, digest.FromString("123456789")), "89")
 	assert.Equal(t, []fact{pushed("a", "123456789")}, r.told())
+}
+
+// TestSizeThatOnlyTheClientSays: it has to fit with what came, and is good for that event
+// alone.
+func TestSizeThatOnlyTheClientSays(t *testing.T) {
+	sink := new(sinktest.Fake)
+	r := &rig{t: t, sink: sink, handler: Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		w.WriteHeader(http.StatusCreated)
+	}), sink, Config{})}
+	want := pushed("a", "1234567")
+	mount := moved("mount", "b", "1234567")
+	mount.From, mount.Size = "a", 0
+	for ranges, size := range map[string]int64{
+		"5-6": 7, "bytes 5-6/7": 7, "0-1": 2,
+		"5-999999": 0, "0-6": 0, "6-6": 0, "5-": 0, "-6": 0, "7-6": 0, "x-6": 0, "5": 0,
+		"9223372036854775805-9223372036854775806": math.MaxInt64, "9223372036854775806-9223372036854775807": 0, "-9223372036854775808-1": 0,
+	} {
+		want.Size = size
+		r.do(201, "PUT", with("/v2/a/blobs/uploads/1", want.Digest), "67", "Content-Range", ranges)
+		r.do(201, "POST", "/v2/b/blobs/uploads/?from=a&mount="+want.Digest.String(), nil)
+		assert.Equal(t, []fact{want, mount}, r.told(), "Content-Range: %s", ranges)
+	}
+
+	// Of a part whose end nobody has seen, no announcement is proof.
+	r.handler = Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+	}), sink, Config{})
+	want.Size = 0
+	r.do(201, "PUT", with("/v2/a/blobs/uploads/1", want.Digest), "67", "Content-Range", "5-6")
+	assert.Equal(t, []fact{want}, r.told())
+
+	// What is known for certain counts more.
+	want.Size = 7
+	r.handler = Handler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		w.WriteHeader(http.StatusCreated)
+	}), sink, Config{})
+	r.do(201, "POST", "/v2/a/blobs/uploads/?digest="+want.Digest.String(), "1234567")
+	r.do(201, "PUT", with("/v2/a/blobs/uploads/1", want.Digest), "67", "Content-Range", "0-1")
+	assert.Equal(t, []fact{want, want}, r.told())
 }
 
 // TestMountIsNot: an answer of 201 is not one to a mount if the registry has taken a body.

@@ -81,7 +81,7 @@ func Handler(next http.Handler, sink notifications.Sink, config Config) http.Han
 		next: next, bridge: bridge, config: config, root: config.Prefix + "/v2/",
 		sessions:  recent.New[string, *session](maxSessions),
 		sizes:     recent.New[digest.Digest, int64](maxSizes),
-		downloads: downloads.New(),
+		downloads: downloads.New(bridge.ClientAddr),
 	}
 }
 
@@ -176,11 +176,4 @@ func mediaTypeOf(header http.Header, or string) string {
 		return t
 	}
 	return or
-}
-
-// elsewhere says whether a redirect leads away from what was asked for, and not just to
-// the same by another scheme or host.
-func elsewhere(r *http.Request, location string) bool {
-	u, err := r.URL.Parse(location)
-	return err == nil && (u.Path != r.URL.Path || u.RawQuery != r.URL.RawQuery)
 }

@@ -246,6 +246,29 @@ func TestTwoClientsAtOnce(t *testing.T) {
 	assert.Empty(t, r.told())
 }
 
+// TestTwoClientsBehindAProxy: a client is where the trusted proxy says, as in its events.
+func TestTwoClientsBehindAProxy(t *testing.T) {
+	r := newRig(t, options{}, Config{BridgeConfig: notifications.BridgeConfig{TrustedProxies: 1}})
+	content := strings.Repeat("x", 100)
+	d := r.push("a", content)
+	get := func(proxy, client, ranges string) *http.Request {
+		req := request("GET", "/v2/a/blobs/"+d.String(), nil, "X-Forwarded-For", "198.51.100.1, "+client)
+		req.RemoteAddr = proxy
+		if ranges != "" {
+			req.Header.Set("Range", ranges)
+		}
+		return req
+	}
+	r.leave(30, get("10.0.0.1:1000", "203.0.113.1", ""))
+	r.send(206, get("10.0.0.1:1000", "203.0.113.2", "bytes=30-"))
+	assert.Empty(t, r.told(), "another client of the same proxy")
+	r.send(206, get("10.0.0.2:1000", "203.0.113.1", "bytes=30-"))
+	events := r.events()
+	require.Len(t, events, 1, "the same, through another proxy")
+	assert.Equal(t, pulled("a", content), factOf(events[0]))
+	assert.Equal(t, "203.0.113.1", events[0].Request.Addr)
+}
+
 // TestManyClientsAtOnce: each of them makes one pull, of one that breaks off too.
 func TestManyClientsAtOnce(t *testing.T) {
 	r := newRig(t, options{}, Config{})

@@ -25,10 +25,11 @@ type route struct {
 }
 
 // parse finds out what a path below the API's root ("/v2/") is about. A name may have
-// parts that are words of the API, so the end of a path decides.
+// parts that are words of the API, so the end of a path decides. There, a slash more makes
+// nothing else of it.
 func parse(path string) route {
-	// The slash at the end is required, and often left out.
-	if name, ok := strings.CutSuffix(strings.TrimSuffix(path, "/"), "/blobs/uploads"); ok {
+	path = strings.TrimSuffix(path, "/")
+	if name, ok := strings.CutSuffix(path, "/blobs/uploads"); ok {
 		return named(uploads, name, "")
 	}
 	rest, last, ok := cutLast(path)
@@ -43,7 +44,7 @@ func parse(path string) route {
 		return named(manifest, rest, last)
 	case word == "blobs" && isDigest(last):
 		return named(blob, rest, last)
-	case word == "uploads":
+	case word == "uploads" && last != "":
 		if name, ok := strings.CutSuffix(rest, "/blobs"); ok {
 			return named(upload, name, last)
 		}
@@ -51,7 +52,13 @@ func parse(path string) route {
 	return route{}
 }
 
+// named returns the route if the name is one. Slashes too many in it are none for those
+// registries that serve blobs under it all the same; but a manifest they put where only
+// that name finds it.
 func named(k kind, name, reference string) route {
+	if k != manifest && !isName(name) {
+		name = strings.Join(strings.FieldsFunc(name, func(c rune) bool { return c == '/' }), "/")
+	}
 	if !isName(name) {
 		return route{}
 	}

@@ -45,6 +45,17 @@ func TestParse(t *testing.T) {
 		"a/blobs/sha384:" + strings.Repeat("0", 96):  {blob, "a", "sha384:" + strings.Repeat("0", 96)},
 		"a/blobs/multihash+base58:QmRZxt2b1FVZPNqd8": {blob, "a", "multihash+base58:QmRZxt2b1FVZPNqd8"},
 
+		// What some registries serve besides: a slash at the end, and too many in the name of
+		// what is no manifest.
+		"a/manifests/b/":                     {manifest, "a", "b"},
+		"a/blobs/" + someDigest + "/":        {blob, "a", someDigest},
+		"/a//b/blobs/" + someDigest:          {blob, "a/b", someDigest},
+		"a//blobs/" + someDigest + "/":       {blob, "a", someDigest},
+		"a/blobs/uploads/s/":                 {upload, "a", "s"},
+		"/a//blobs/uploads":                  {uploads, "a", ""},
+		"a///b//blobs/uploads/s":             {upload, "a/b", "s"},
+		"/" + long + "//blobs/" + someDigest: {blob, long, someDigest},
+
 		// What is nothing that makes an event.
 		"":                          {},
 		"_catalog":                  {},
@@ -61,7 +72,10 @@ func TestParse(t *testing.T) {
 		"a/manifests":               {},
 		"a/blobs/":                  {},
 		"a/blobs/latest":            {},
-		"a/manifests/b/":            {},
+		"a/manifests/b//":           {},
+		"a/blobs/uploads/s//":       {},
+		"//blobs/uploads/":          {},
+		"/a/A/blobs/" + someDigest:  {},
 		"a/uploads/x":               {},
 		"../a/manifests/b":          {},
 		"a/../b/manifests/c":        {},
@@ -152,6 +166,7 @@ func specIsDigest(s string) bool {
 
 // specParse says what a path can be by the specification: at most one of these.
 func specParse(path string) route {
+	path = strings.TrimSuffix(path, "/")
 	for _, form := range []struct {
 		kind      kind
 		path      *regexp.Regexp
@@ -162,8 +177,16 @@ func specParse(path string) route {
 		{uploads, uploadsPath, func(s string) bool { return s == "" }},
 		{upload, uploadPath, func(s string) bool { return s != "" }},
 	} {
-		if m := form.path.FindStringSubmatch(path); m != nil && specIsName(m[1]) && form.reference(m[2]) {
-			return route{form.kind, m[1], m[2]}
+		m := form.path.FindStringSubmatch(path)
+		if m == nil || !form.reference(m[2]) {
+			continue
+		}
+		name := m[1]
+		if form.kind != manifest {
+			name = strings.Trim(slashes.ReplaceAllString(name, "/"), "/")
+		}
+		if specIsName(name) {
+			return route{form.kind, name, m[2]}
 		}
 	}
 	return route{}
@@ -172,8 +195,9 @@ func specParse(path string) route {
 var (
 	manifestPath = regexp.MustCompile(`\A(.*)/manifests/([^/]*)\z`)
 	blobPath     = regexp.MustCompile(`\A(.*)/blobs/([^/]*)\z`)
-	uploadsPath  = regexp.MustCompile(`\A(.*)/blobs/uploads/?()\z`)
+	uploadsPath  = regexp.MustCompile(`\A(.*)/blobs/uploads()\z`)
 	uploadPath   = regexp.MustCompile(`\A(.*)/blobs/uploads/([^/]*)\z`)
+	slashes      = regexp.MustCompile(`/+`)
 )
 
 // FuzzParse compares the parser with the specification's regular expressions.
@@ -181,7 +205,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"", "a/manifests/b", "a/blobs/" + someDigest, "a/blobs/uploads/", "a/blobs/uploads/s", "a__b.c---d/e/manifests/t",
 		"a/manifests/uploads", "a/blobs/uploads", "x/blobs/uploads/manifests/t", "a/b+c.d:e", "a_.b/manifests/c", "a/blobs/sha512:0",
-		"../a//b/manifests/..", "a/manifests/b\n", "uploads/blobs/uploads/uploads", "a/blobs/uploads//",
+		"../a//b/manifests/..", "a/manifests/b\n", "uploads/blobs/uploads/uploads", "a/blobs/uploads//", "/a//b/blobs/uploads/s/", "//a/manifests/b/",
 	} {
 		f.Add(s)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/registry-notifications/notifications"
+	"github.com/registry-notifications/notifications/internal/byterange"
 )
 
 // session is what is known of an upload that has begun. It does not change: what comes
@@ -36,27 +37,47 @@ func (h *handler) postUpload(w http.ResponseWriter, r *http.Request, to route) {
 		return
 	}
 	query := r.URL.Query()
-	mounted, dgst := query.Get("mount"), query.Get("digest")
-	read, _ := body.result(0)
-	switch {
-	case isDigest(mounted) && (read == 0 || !isDigest(dgst)):
+	mounted, dgst, said := query.Get("mount"), query.Get("digest"), createdIn(answer.Header())
+	switch read, _ := body.result(0); {
+	case isDigest(mounted) && isOf(said, mounted) && (read == 0 || !isDigest(dgst)):
 		t := notifications.Target{
-			Type: notifications.TypeBlob, MediaType: octets, Digest: digestOf(answer.Header(), mounted),
-			Repository: to.name, FromRepository: query.Get("from"),
+			Type: notifications.TypeBlob, MediaType: octets, Digest: digestOf(answer.Header(), mounted), Repository: to.name,
+		}
+		// A registry that mounts in spite of a name that is none has found the blob by itself,
+		// as it does without a name. Where, it does not say.
+		if from := query.Get("from"); isName(from) {
+			t.FromRepository = from
 		}
 		t.Size, _ = h.sizes.Get(t.Digest)
 		h.bridge.Report(r, notifications.ActionMount, t)
-	case isDigest(dgst):
+	case isDigest(dgst) && (read > 0 || isOf(said, dgst)):
 		size, _ := body.result(r.ContentLength)
-		h.pushed(r, to.name, digestOf(answer.Header(), dgst), size)
+		h.pushed(r, to.name, digestOf(answer.Header(), dgst), size, true)
 	}
+}
+
+// createdIn returns the digest of the blob that an answer has created, by its digest or its
+// place, or nothing if it says neither. What a client has asked for is no proof: a registry
+// that does not mount leaves that out, and does the rest of the request.
+func createdIn(answer http.Header) string {
+	location := value(answer, "Location")
+	return string(digestOf(answer, location[strings.LastIndexByte(location, '/')+1:]))
+}
+
+// isOf says whether an answer can be about a digest: not if it says another of the same
+// algorithm. By another algorithm, it can be of the same content.
+func isOf(said, dgst string) bool {
+	ours, _, _ := strings.Cut(dgst, ":")
+	theirs, _, _ := strings.Cut(said, ":")
+	return said == dgst || ours != theirs
 }
 
 // goOnUpload is a request for an upload that has begun, if it is one: a registry may have
 // it anywhere.
 func (h *handler) goOnUpload(w http.ResponseWriter, r *http.Request, to route) {
 	key := keyOf(r.URL, to)
-	begun, known := h.sessions.Get(key)
+	was, known := h.sessions.Get(key)
+	begun := was
 	if !known {
 		if to.kind != upload {
 			h.next.ServeHTTP(w, r)
@@ -68,7 +89,9 @@ func (h *handler) goOnUpload(w http.ResponseWriter, r *http.Request, to route) {
 	case http.MethodPatch, http.MethodPut:
 		h.addUpload(w, r, to, key, begun, known)
 	case http.MethodGet:
-		if answer := h.serve(w, r, nothing); answer.isSuccess() {
+		answer := h.serve(w, r, nothing)
+		// What a part has noted meanwhile is newer.
+		if now, _ := h.sessions.Get(key); answer.isSuccess() && now == was {
 			size := sizeOf(answer.Header(), begun.size, 0)
 			h.goesOn(r, to, key, &session{begun.name, size}, answer.Header())
 		}
@@ -86,13 +109,18 @@ func (h *handler) addUpload(w http.ResponseWriter, r *http.Request, to route, ke
 	// Of a part that fails the registry may have taken some, and two that come at once
 	// leave nobody sure of how much it has.
 	underway := &session{begun.name, unknown}
+	var noted *session // unless something else comes by meanwhile
 	if known {
-		h.sessions.Put(key, underway)
+		noted = underway
+		h.sessions.Put(key, noted)
 	}
 	body := new(received)
 	answer := h.serve(w, body.of(r), nothing)
 	now, _ := h.sessions.Get(key)
-	alone := !known || now == underway
+	alone, had := now == noted, begun.size
+	if !alone {
+		had = unknown
+	}
 	switch more, _ := body.result(r.ContentLength); {
 	case !answer.isSuccess():
 		if read, _ := body.result(0); known && alone && read == 0 {
@@ -100,13 +128,14 @@ func (h *handler) addUpload(w http.ResponseWriter, r *http.Request, to route, ke
 		}
 	case r.Method == http.MethodPatch:
 		if alone {
-			underway = &session{begun.name, sizeOf(answer.Header(), begun.size, more)}
+			underway = &session{begun.name, sizeOf(answer.Header(), had, more)}
 		}
 		h.goesOn(r, to, key, underway, answer.Header())
 	case answer.status != http.StatusAccepted:
 		h.sessions.Take(key)
 		if dgst := r.URL.Query().Get("digest"); isDigest(dgst) {
-			h.pushed(r, begun.name, digestOf(answer.Header(), dgst), lastSize(r, begun.size, more))
+			size, sure := lastSize(r, had, more)
+			h.pushed(r, begun.name, digestOf(answer.Header(), dgst), size, sure)
 		}
 	}
 }
@@ -121,23 +150,29 @@ func (h *handler) goesOn(r *http.Request, to route, key string, s *session, answ
 	h.sessions.Put(key, s)
 }
 
-// lastSize returns how large an upload is with its last part, or -1 if nobody knows.
-func lastSize(r *http.Request, had, more int64) int64 {
-	if had < 0 || more < 0 {
-		return endOf(r.Header.Get("Content-Range"))
+// lastSize returns how large an upload is with its last part, or -1 if nobody knows. Where
+// only the client says what had come before, its word has to fit with what came, and is not
+// sure.
+func lastSize(r *http.Request, had, more int64) (size int64, sure bool) {
+	if had >= 0 && more >= 0 {
+		return had + more, true
 	}
-	return had + more
+	if part, ok := span(r.Header.Get("Content-Range")); ok && part.To-part.From == more {
+		return part.To, false
+	}
+	return unknown, false
 }
 
-// pushed reports a blob that has come. A size below zero is not known.
-func (h *handler) pushed(r *http.Request, name string, dgst digest.Digest, size int64) {
-	if size < 0 {
-		size, _ = h.sizes.Get(dgst)
-	} else {
+// pushed reports a blob that has come. A size below zero is not known, and one that is not
+// sure is good for this event alone.
+func (h *handler) pushed(r *http.Request, name string, dgst digest.Digest, size int64, sure bool) {
+	if sure && size >= 0 {
 		h.learn(dgst, size)
+	} else if known, ok := h.sizes.Get(dgst); ok {
+		size = known
 	}
 	h.bridge.Report(r, notifications.ActionPush, notifications.Target{
-		Type: notifications.TypeBlob, MediaType: octets, Digest: dgst, Size: size, Repository: name,
+		Type: notifications.TypeBlob, MediaType: octets, Digest: dgst, Size: max(size, 0), Repository: name,
 	})
 }
 
@@ -149,24 +184,24 @@ func sizeOf(header http.Header, had, more int64) int64 {
 	} else {
 		had = unknown
 	}
-	switch end := endOf(header.Get("Range")); {
-	case end > 1, end == 1 && had > 1:
-		return end
+	switch part, _ := span(header.Get("Range")); {
+	case part.To > 1, part.To == 1 && had > 1:
+		return part.To
 	}
 	return had
 }
 
-// endOf returns how many bytes there are up to the last of a range, "0-99", or -1 if it
-// is none.
-func endOf(v string) int64 {
+// span returns the bytes that a range of an upload has, "0-99". ok is false if it is none.
+func span(v string) (part byterange.Part, ok bool) {
 	v = strings.TrimPrefix(strings.TrimPrefix(v, "bytes="), "bytes ")
 	v, _, _ = strings.Cut(v, "/")
-	_, last, ok := strings.Cut(v, "-")
-	n, err := strconv.ParseInt(last, 10, 64)
-	if !ok || err != nil || n < 0 || n == math.MaxInt64 {
-		return unknown
+	first, last, _ := strings.Cut(v, "-")
+	from, err1 := strconv.ParseInt(first, 10, 64)
+	to, err2 := strconv.ParseInt(last, 10, 64)
+	if err1 != nil || err2 != nil || from < 0 || to < from || to == math.MaxInt64 {
+		return part, false
 	}
-	return n + 1
+	return byterange.Part{From: from, To: to + 1}, true
 }
 
 // sessionAt returns the key of the upload that an answer's Location leads to.

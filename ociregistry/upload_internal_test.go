@@ -3,6 +3,7 @@ package ociregistry
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/registry-notifications/notifications/internal/byterange"
 	"github.com/registry-notifications/notifications/sinktest"
 )
 
@@ -62,13 +64,21 @@ func TestUploadsLeaveNothing(t *testing.T) {
 	}
 }
 
-func TestEndOf(t *testing.T) {
-	for v, want := range map[string]int64{
-		"0-0": 1, "0-99": 100, "50-99": 100, "bytes=0-99": 100, "bytes 0-99/100": 100, "bytes 0-99/*": 100,
-		"": -1, "99": -1, "-": -1, "0-": -1, "0-x": -1, "0--5": -1, "x-5": 6,
-		"0-9223372036854775806": 9223372036854775807, "0-9223372036854775807": -1, "0-99999999999999999999": -1,
+func TestSpan(t *testing.T) {
+	for v, want := range map[string]byterange.Part{
+		"0-0": {From: 0, To: 1}, "0-99": {From: 0, To: 100}, "50-99": {From: 50, To: 100}, "bytes=0-99": {From: 0, To: 100},
+		"bytes 0-99/100": {From: 0, To: 100}, "bytes 0-99/*": {From: 0, To: 100},
+		"0-9223372036854775806": {From: 0, To: math.MaxInt64},
 	} {
-		assert.Equal(t, want, endOf(v), "%q", v)
+		part, ok := span(v)
+		assert.True(t, ok, "%q", v)
+		assert.Equal(t, want, part, "%q", v)
+	}
+	for _, v := range []string{
+		"", "99", "-", "0-", "0-x", "x-5", "0--5", "-5", "-5-6", "6-5", "0-9223372036854775807", "0-99999999999999999999",
+	} {
+		_, ok := span(v)
+		assert.False(t, ok, "%q", v)
 	}
 }
 

@@ -20,6 +20,7 @@ const most = 1 << 10
 // Tracker knows of the downloads that broke off. Its methods may be called at once from
 // several goroutines.
 type Tracker struct {
+	addr func(*http.Request) string
 	// missing has the part that a client has still to get, at least: it may have got more
 	// than was heard of, and goes on behind that.
 	missing *recent.Map[download, byterange.Part]
@@ -36,8 +37,11 @@ type download struct {
 
 var seed = maphash.MakeSeed()
 
-// New returns a tracker that knows of none.
-func New() *Tracker { return &Tracker{recent.New[download, byterange.Part](most)} }
+// New returns a tracker that knows of none. addr says where a request comes from, with a
+// port or without.
+func New(addr func(*http.Request) string) *Tracker {
+	return &Tracker{addr, recent.New[download, byterange.Part](most)}
+}
 
 // Answer is what a client was sent of a content.
 type Answer struct {
@@ -49,7 +53,9 @@ type Answer struct {
 }
 
 // IsPull says whether an answer makes a pull: the one with the first byte does, and so does
-// the one that had what was missing of a download that broke off.
+// the one that had what was missing of a download that broke off. Of that only one part is
+// remembered, so what is missing has to come in order: a client that leaves a gap and gets it
+// later makes none.
 func (t *Tracker) IsPull(r *http.Request, repository string, dgst digest.Digest, a Answer) bool {
 	first := a.Part.From == 0
 	switch {
@@ -59,7 +65,7 @@ func (t *Tracker) IsPull(r *http.Request, repository string, dgst digest.Digest,
 	case !first:
 		return false
 	}
-	key := download{repository, dgst, host(r), maphash.String(seed, r.UserAgent())}
+	key := download{repository, dgst, t.host(r), maphash.String(seed, r.UserAgent())}
 	if first && a.Whole {
 		t.missing.Take(key)
 		return true
@@ -83,16 +89,16 @@ func (t *Tracker) IsPull(r *http.Request, repository string, dgst digest.Digest,
 			has = min(has, missing.To-1) // it is not all
 		}
 		// What is kept should not keep the request that it is a piece of.
-		key.repository, key.digest = strings.Clone(repository), digest.Digest(strings.Clone(string(dgst)))
+		key.repository, key.digest, key.host = strings.Clone(repository), digest.Digest(strings.Clone(string(dgst))), strings.Clone(key.host)
 		t.missing.Put(key, byterange.Part{From: has, To: missing.To})
 	}
 	return false
 }
 
-func host(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
+func (t *Tracker) host(r *http.Request) string {
+	addr := t.addr(r)
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
 	}
-	return host
+	return addr
 }
