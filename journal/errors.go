@@ -38,16 +38,6 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("journal: %s: format version %d: allowed is %d", e.Path, e.Version, version)
 }
 
-// PositionError is returned for a position that the journal does not have (any more).
-type PositionError struct {
-	Position    uint64 // what was asked for
-	First, Last uint64 // what there is; Last is First-1 if there is nothing
-}
-
-func (e *PositionError) Error() string {
-	return fmt.Sprintf("journal: after position %d: allowed are %d to %d", e.Position, e.First-1, e.Last)
-}
-
 // errClosed is what the parts of a journal say among themselves; outside it is
 // notifications.ErrSinkClosed.
 var errClosed = errors.New("journal: closed")

@@ -9,22 +9,14 @@ import (
 	"github.com/registry-notifications/notifications"
 )
 
-// Record is an event with its position. Positions begin with 1, grow by one with each
-// event, and are never given twice.
-type Record struct {
-	Position uint64
-	Time     time.Time // when it was written, by the clock of this machine, made to grow
-	Event    *notifications.Event
-}
-
 // maxFeed bounds Read.
 const maxFeed = 1024
 
 // Read returns up to that many records behind a position, in order, and without waiting:
 // none if there are none. At most 1024 at once; zero means as many. A gap between the
 // positions is damage, which is logged and counted. What is older than what is retained
-// is a *PositionError, as is a position that was never given.
-func (j *Journal) Read(ctx context.Context, after uint64, most int) ([]Record, error) {
+// is a *notifications.PositionError, as is a position that was never given.
+func (j *Journal) Read(ctx context.Context, after uint64, most int) ([]notifications.Record, error) {
 	if most < 0 {
 		return nil, fmt.Errorf("journal: read: max: %d: allowed are zero, for the default, and above", most)
 	}
@@ -60,10 +52,17 @@ func (j *Journal) Read(ctx context.Context, after uint64, most int) ([]Record, e
 	return nil, nil
 }
 
+// Last returns the last position that Read knows of now, zero if there was none ever.
+func (j *Journal) Last() uint64 {
+	j.log.mu.Lock()
+	defer j.log.mu.Unlock()
+	return j.log.seen()
+}
+
 // decode makes events of records. What is none, though it is just as it was written, is
 // as good as damaged.
-func (l *log) decode(records []record) []Record {
-	all := make([]Record, 0, len(records))
+func (l *log) decode(records []record) []notifications.Record {
+	all := make([]notifications.Record, 0, len(records))
 	for _, r := range records {
 		rec, err := decode(r)
 		if err != nil {
@@ -75,8 +74,8 @@ func (l *log) decode(records []record) []Record {
 	return all
 }
 
-func decode(r record) (Record, error) {
-	rec := Record{Position: r.position, Time: time.Unix(0, r.time), Event: new(notifications.Event)}
+func decode(r record) (notifications.Record, error) {
+	rec := notifications.Record{Position: r.position, Time: time.Unix(0, r.time), Event: new(notifications.Event)}
 	if err := rec.Event.UnmarshalJSON(r.payload); err != nil {
 		return rec, fmt.Errorf("journal: record %d: %w", r.position, err)
 	}
@@ -125,7 +124,7 @@ func (l *log) bounds(after uint64) (last uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if first := l.first(); after+1 < first || after > l.seen() {
-		return 0, &PositionError{Position: after, First: first, Last: l.seen()}
+		return 0, &notifications.PositionError{Position: after, First: first, Last: l.seen()}
 	}
 	return l.seen(), nil
 }
@@ -147,7 +146,7 @@ func (l *log) isBehind(after uint64) (more bool, changed <-chan struct{}, err er
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if first := l.first(); after+1 < first || after > l.seen() {
-		return false, nil, &PositionError{Position: after, First: first, Last: l.seen()}
+		return false, nil, &notifications.PositionError{Position: after, First: first, Last: l.seen()}
 	}
 	if row, lost := l.damage.at(after + 1); lost {
 		after = row.Last // there is nothing to be read in there
@@ -206,7 +205,7 @@ func (l *log) rewind(name string, after uint64) error {
 		return errClosed
 	}
 	if first := l.first(); after+1 < first || after > l.last {
-		err := &PositionError{Position: after, First: first, Last: l.last}
+		err := &notifications.PositionError{Position: after, First: first, Last: l.last}
 		l.mu.Unlock()
 		return err
 	}

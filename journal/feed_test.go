@@ -59,10 +59,10 @@ func TestFeed(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 0, after)
 
-	var wrong *PositionError
+	var wrong *notifications.PositionError
 	_, err = j.Read(t.Context(), 3001, 0)
 	require.ErrorAs(t, err, &wrong)
-	assert.Equal(t, PositionError{3001, 1, 3000}, *wrong)
+	assert.Equal(t, notifications.PositionError{Position: 3001, First: 1, Last: 3000}, *wrong)
 	require.ErrorAs(t, j.Wait(t.Context(), 3001), &wrong)
 	require.ErrorAs(t, j.Rewind("new", 3001), &wrong)
 

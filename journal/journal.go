@@ -24,7 +24,10 @@ type Journal struct {
 	result  error
 }
 
-var _ notifications.Sink = (*Journal)(nil)
+var (
+	_ notifications.Sink = (*Journal)(nil)
+	_ notifications.Feed = (*Journal)(nil)
+)
 
 // Open opens the journal in a directory, which it makes if there is none; the directory
 // above has to be there. The errors are of the configuration (*notifications.ConfigError),

@@ -203,7 +203,7 @@ func (k *killing) check(t *testing.T) {
 	assert.True(t, maps.EqualFunc(byRepository(first[steady], repos), byRepository(first[wide], repos), slices.Equal), "the order of a repository")
 	if k.args.Retain > 0 {
 		var kept []eventID
-		_, err := Cat(t.Context(), k.args.Dir, func(r Record) error {
+		_, err := Cat(t.Context(), k.args.Dir, func(r notifications.Record) error {
 			kept = append(kept, parseEventID(t, r.Event.ID))
 			return nil
 		})

@@ -320,7 +320,7 @@ func TestNoEvent(t *testing.T) {
 	assert.Equal(t, 1, j.DeadLetters().Count())
 	require.NoError(t, j.Close(t.Context()))
 	var cat []string
-	report, err := Cat(t.Context(), dir, func(r Record) error {
+	report, err := Cat(t.Context(), dir, func(r notifications.Record) error {
 		cat = append(cat, r.Event.ID)
 		return nil
 	})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/registry-notifications/notifications"
 )
 
 // Stats is what a journal holds, at one moment.
@@ -86,7 +88,7 @@ func Verify(ctx context.Context, dir string, progress func(read, all int64)) (*R
 
 // Cat calls f with each record of a journal, in order, and like Verify changes nothing.
 // It ends at the first error of f's, and returns it.
-func Cat(ctx context.Context, dir string, f func(Record) error) (*Report, error) {
+func Cat(ctx context.Context, dir string, f func(notifications.Record) error) (*Report, error) {
 	r := new(Report)
 	err := walk(ctx, reading{}, dir, r, nil, func(rec record) error {
 		decoded, err := decode(rec)

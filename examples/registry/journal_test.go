@@ -74,7 +74,7 @@ func TestKilled(t *testing.T) {
 	require.EqualError(t, first.cmd.Wait(), "signal: killed")
 
 	var written []string
-	report, err := journal.Cat(t.Context(), dir, func(r journal.Record) error {
+	report, err := journal.Cat(t.Context(), dir, func(r notifications.Record) error {
 		written = append(written, r.Event.ID)
 		return nil
 	})

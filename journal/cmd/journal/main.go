@@ -223,7 +223,7 @@ type line struct {
 func cat(ctx context.Context, dir string, after uint64, out, problems io.Writer) error {
 	w := bufio.NewWriter(out)
 	to := json.NewEncoder(w)
-	r, err := journal.Cat(ctx, dir, func(r journal.Record) error {
+	r, err := journal.Cat(ctx, dir, func(r notifications.Record) error {
 		if r.Position <= after {
 			return nil
 		}
