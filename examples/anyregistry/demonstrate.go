@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"github.com/registry-notifications/notifications/examples/internal/invitation"
 )
 
 var errTooLong = errors.New("was not done after a minute")
@@ -91,18 +92,7 @@ func pull(ref string, options ...crane.Option) error {
 // waitForYou returns what only says where the registry is, until ctx ends.
 func waitForYou(out *screen) func(ctx context.Context, host string) error {
 	return func(ctx context.Context, host string) error {
-		if ip, port, err := net.SplitHostPort(host); err == nil && net.ParseIP(ip).IsUnspecified() {
-			host = net.JoinHostPort("127.0.0.1", port) // what clients on this machine can dial
-		}
-		out.print(
-			"A registry at "+host+" prints its events here. Ctrl-C ends it.",
-			"",
-			"  docker tag IMAGE "+host+"/library/app && docker push "+host+"/library/app",
-			"  skopeo copy --dest-tls-verify=false dir:PATH docker://"+host+"/library/app",
-			"  crane push --insecure IMAGE.tar "+host+"/library/app",
-			"  oras push --plain-http "+host+"/library/notes:v1 NOTES.txt",
-			"",
-		)
+		out.print(invitation.Lines(host)...)
 		<-ctx.Done()
 		return nil
 	}

@@ -21,7 +21,7 @@
 //     much has come, and goes on there. One push comes of it either way.
 //   - After a break in the middle of a download all but regclient leave it to the user to
 //     begin again, with the manifest. Regclient gets the rest by a range (whose end is one
-//     more than there is). That is one pull.
+//     more than there is). That is one pull. Go-containerregistry refuses such a range.
 //
 // The versions are those of go.mod, and Debian 12's skopeo 1.9, podman 4.3 and buildah 1.28.
 // Where one of these is not installed its test is skipped, but not in CI.

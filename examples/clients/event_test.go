@@ -49,7 +49,10 @@ func (e event) String() string {
 }
 
 // group is events that come in no particular order. Of several groups each comes when
-// the one before it is complete.
+// the one before it is complete. That holds for whatever a client has waited for before it
+// went on, but not for large downloads: net/http sends these while the server is still at
+// work, and so the event may come behind that of the next request. A large blob is in the
+// last group of its step.
 type group []event
 
 // compare says in words how what came differs from what was expected.

@@ -41,11 +41,13 @@ func TestORAS(t *testing.T) {
 				return err
 			}
 		}
+		// Of blobs side by side, one that breaks off has it cancel the others, and it is chance
+		// how far these are.
+		oneByOne := oras.DefaultCopyOptions
+		oneByOne.Concurrency = 1
 		download := func(from string) func(context.Context) error {
 			return func(ctx context.Context) error {
-				options := oras.DefaultCopyOptions
-				options.Concurrency = 1 // or it is chance what comes beside a blob that breaks off
-				_, err := oras.Copy(ctx, repository(from), "v1", memory.New(), "v1", options)
+				_, err := oras.Copy(ctx, repository(from), "v1", memory.New(), "v1", oneByOne)
 				return err
 			}
 		}
@@ -75,8 +77,11 @@ func TestORAS(t *testing.T) {
 				referrers: func(ctx context.Context) error {
 					return repository(appRepository).Referrers(ctx, ociDescriptor(c.app.piece), "", func([]v1.Descriptor) error { return nil })
 				},
-				chunked:        upload("big", bigRepository, "v1"),
-				brokenUpload:   again(upload("broken", brokenRepository, "v1")),
+				chunked: upload("big", bigRepository, "v1"),
+				brokenUpload: again(func(ctx context.Context) error {
+					_, err := oras.Copy(ctx, layout, "broken", repository(brokenRepository), "v1", oneByOne)
+					return err
+				}),
 				brokenDownload: again(download(brokenRepository)),
 				deleteManifest: func(ctx context.Context) error {
 					return repository(appRepository).Delete(ctx, ociDescriptor(c.app.piece))

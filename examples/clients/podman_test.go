@@ -29,46 +29,35 @@ func TestPodman(t *testing.T) {
 				podman.does("pull", "--arch=amd64", "--tls-verify=false", s.host+"/"+repository+":v1"),
 			)
 		}
-		return client{
-			do: map[string]func(context.Context) error{
-				push:      upload("app", &c.app, appRepository),
-				pushAgain: upload("app", &c.app, appRepository),
-				pull:      download(appRepository),
-				look:      podman.does("create", "--pull=newer", "--tls-verify=false", s.host+"/"+appRepository+":v1", "a-command"),
-				mount:     podman.does("push", "--tls-verify=false", "--format=oci", s.host+"/"+appRepository+":v1", "docker://"+s.host+"/"+copyRepository+":v1"),
-				index: func(ctx context.Context) error {
-					if err := podman.run(ctx, "manifest", "create", "multi"); err != nil {
+		return unpacked(s, c, map[string]func(context.Context) error{
+			push:      upload("app", &c.app, appRepository),
+			pushAgain: upload("app", &c.app, appRepository),
+			pull:      download(appRepository),
+			look:      podman.does("create", "--pull=newer", "--tls-verify=false", s.host+"/"+appRepository+":v1", "a-command"),
+			mount:     podman.does("push", "--tls-verify=false", "--format=oci", s.host+"/"+appRepository+":v1", "docker://"+s.host+"/"+copyRepository+":v1"),
+			index: func(ctx context.Context) error {
+				if err := podman.run(ctx, "manifest", "create", "multi"); err != nil {
+					return err
+				}
+				for _, arch := range []string{"amd64", "arm64"} {
+					id, err := podman.output(ctx, "pull", "--quiet", "--arch="+arch, "oci:"+c.dir+":multi")
+					if err != nil {
 						return err
 					}
-					for _, arch := range []string{"amd64", "arm64"} {
-						id, err := podman.output(ctx, "pull", "--quiet", "--arch="+arch, "oci:"+c.dir+":multi")
-						if err != nil {
-							return err
-						}
-						if err := podman.run(ctx, "manifest", "add", "multi", "containers-storage:"+id); err != nil {
-							return err
-						}
+					if err := podman.run(ctx, "manifest", "add", "multi", "containers-storage:"+id); err != nil {
+						return err
 					}
-					err := podman.run(ctx, "manifest", "push", "--all", "--tls-verify=false", "--format=oci", "multi", "docker://"+s.host+"/"+multiRepository+":v1")
-					if err == nil {
-						c.multi = s.readIndex(multiRepository, "v1")
-					}
-					return err
-				},
-				pullIndex:      download(multiRepository),
-				chunked:        upload("big", &c.big, bigRepository),
-				brokenUpload:   again(upload("broken", &c.broken, brokenRepository)),
-				brokenDownload: again(download(brokenRepository)),
+				}
+				err := podman.run(ctx, "manifest", "push", "--all", "--tls-verify=false", "--format=oci", "multi", "docker://"+s.host+"/"+multiRepository+":v1")
+				if err == nil {
+					c.multi = s.readIndex(multiRepository, "v1")
+				}
+				return err
 			},
-			cannot: map[string]string{
-				artifact:       "it knows of none",
-				referrers:      "it knows of none",
-				deleteTag:      "it has no way to",
-				deleteManifest: "it has no way to",
-				deleteBlob:     "it has no way to",
-			},
-			differs: unpacked(s, c),
-			special: map[string]int{chunked: 2}, // one for each blob
-		}
+			pullIndex:      download(multiRepository),
+			chunked:        upload("big", &c.big, bigRepository),
+			brokenUpload:   again(upload("broken", &c.broken, brokenRepository)),
+			brokenDownload: again(download(brokenRepository)),
+		})
 	})
 }

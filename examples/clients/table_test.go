@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -216,7 +217,20 @@ func inTurn(dos ...func(ctx context.Context) error) func(ctx context.Context) er
 	}
 }
 
-// again returns what does something once more if it fails, as somebody would.
+// fails returns what does something that has to fail.
+func fails(do func(ctx context.Context) error) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		if do(ctx) == nil {
+			return errors.New("has not failed")
+		}
+		return nil
+	}
+}
+
+// again returns what does something once more if it fails, as somebody would. It must do one
+// thing at a time when the network breaks down: a request that is given up half-way may
+// still be served later, and then what is done again is done twice. Skopeo, podman and buildah
+// have one layer to transfer here, and the configuration before or behind it.
 func again(do func(ctx context.Context) error) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		if do(ctx) == nil {

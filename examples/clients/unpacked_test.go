@@ -1,6 +1,9 @@
 package clients
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 // Podman and buildah keep images unpacked, and pack them again to push them. So what a
 // registry has then is found out by asking it.
@@ -12,26 +15,37 @@ func ownStorage(t *testing.T) []string {
 	return []string{"--storage-driver=vfs", "--root=" + dir + "/root", "--runroot=" + dir + "/run"}
 }
 
-// unpacked is what comes of podman and buildah, if it is not what the table says.
-func unpacked(s *server, c *content) map[string]func() []group {
-	return map[string]func() []group{
-		// They get the manifest to see whether it is newer.
-		look: func() []group { return []group{{pullOf(c.app, appRepository, "v1")}} },
-		// They have the image, and know from a cache where else it is: they mount the layers,
-		// but never its configuration.
-		mount: func() []group {
-			config, layers := c.app.parts()
-			parts := blobs("push", layers, copyRepository, "")
-			if s.mounts {
-				parts = append(blobs("mount", layers, copyRepository, appRepository), blobs("push", config, copyRepository, "")...)
-			}
-			return []group{parts, {pushOf(c.app, copyRepository, "v1")}}
+// unpacked is such a client, which does what both can, and perhaps more.
+func unpacked(s *server, c *content, do map[string]func(context.Context) error) client {
+	return client{
+		do: do,
+		cannot: map[string]string{
+			artifact:       "it knows of none",
+			referrers:      "it knows of none",
+			deleteTag:      "it has no way to",
+			deleteManifest: "it has no way to",
+			deleteBlob:     "it has no way to",
 		},
-		// They do not resume, and get the configuration first.
-		brokenDownload: func() []group {
-			manifest := pullOf(c.broken, brokenRepository, "v1")
-			all := blobs("pull", c.broken, brokenRepository, "")
-			return []group{{manifest}, all[:1], {manifest}, all}
+		differs: map[string]func() []group{
+			// They get the manifest to see whether it is newer.
+			look: func() []group { return []group{{pullOf(c.app, appRepository, "v1")}} },
+			// They have the image, and know from a cache where else it is: they mount the
+			// layers, but never its configuration.
+			mount: func() []group {
+				config, layers := c.app.parts()
+				parts := blobs("push", layers, copyRepository, "")
+				if s.mounts {
+					parts = append(blobs("mount", layers, copyRepository, appRepository), blobs("push", config, copyRepository, "")...)
+				}
+				return []group{parts, {pushOf(c.app, copyRepository, "v1")}}
+			},
+			// They do not resume, and get the configuration first.
+			brokenDownload: func() []group {
+				manifest := pullOf(c.broken, brokenRepository, "v1")
+				all := blobs("pull", c.broken, brokenRepository, "")
+				return []group{{manifest}, all[:1], {manifest}, all}
+			},
 		},
+		special: map[string]int{chunked: 2}, // one for each blob
 	}
 }

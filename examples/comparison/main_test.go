@@ -2,6 +2,7 @@ package comparison
 
 import (
 	"io"
+	"log"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -10,6 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // a stock server has much to say
+	log.SetOutput(io.Discard)    // go-containerregistry's, too
 	goleak.VerifyTestMain(m,
 		// Of a stock application these outlive Shutdown: nothing ever closes its
 		// notifications.

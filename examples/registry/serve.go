@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"net"
+
+	"github.com/registry-notifications/notifications/examples/internal/invitation"
 )
 
 // serveRegistry runs a registry until ctx ends.
@@ -13,19 +14,7 @@ func serveRegistry(ctx context.Context, out *printer, addr string, h hub) (err e
 	}
 	defer ends(&err, r.close)
 
-	host := r.host
-	if ip, port, err := net.SplitHostPort(host); err == nil && net.ParseIP(ip).IsUnspecified() {
-		host = net.JoinHostPort("127.0.0.1", port) // what clients on this machine can dial
-	}
-	out.print(
-		"A registry at "+host+" prints its events here. Ctrl-C ends it.",
-		"",
-		"  docker tag IMAGE "+host+"/library/app && docker push "+host+"/library/app",
-		"  skopeo copy --dest-tls-verify=false dir:PATH docker://"+host+"/library/app",
-		"  crane push --insecure IMAGE.tar "+host+"/library/app",
-		"  oras push --plain-http "+host+"/library/notes:v1 NOTES.txt",
-		"",
-	)
+	out.print(invitation.Lines(r.host)...)
 	<-ctx.Done()
 
 	out.print("", "The registry ends.")

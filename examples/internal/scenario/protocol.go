@@ -185,7 +185,7 @@ func (s *Scenario) upload(repository, content string, size int) func(context.Con
 			rest = rest[size:]
 		}
 		_, err = s.send(ctx, request{
-			method: "PUT", path: location + "&digest=" + digestOf(content), body: rest, want: http.StatusCreated,
+			method: "PUT", path: End(location, digestOf(content)), body: rest, want: http.StatusCreated,
 			headers: []string{octets},
 		})
 		return err

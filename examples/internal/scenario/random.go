@@ -111,7 +111,7 @@ func (r *Random) goOn(ctx context.Context) error {
 		if r.sometimes(5) {
 			dgst = r.blob()
 		}
-		resp, err = r.send(ctx, "PUT", u.location+"&digest="+dgst, piece)
+		resp, err = r.send(ctx, "PUT", End(u.location, dgst), piece)
 	}
 	if err == nil && resp.Header.Get("Location") != "" && resp.StatusCode != http.StatusCreated {
 		u.location = resp.Header.Get("Location")
@@ -126,7 +126,7 @@ func (r *Random) wholeUpload(ctx context.Context, base string) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.send(ctx, "PUT", resp.Header.Get("Location")+"&digest="+digestOf(content), content)
+	_, err = r.send(ctx, "PUT", End(resp.Header.Get("Location"), digestOf(content)), content)
 	return err
 }
 

@@ -77,6 +77,12 @@ func New(host string) (*Scenario, error) {
 	return &Scenario{host: host, transport: &http.Transport{DialContext: dial}, app: app, index: index}, nil
 }
 
+// DialWith has the client reach the registry in another way than by its address. It is
+// called before the first step.
+func (s *Scenario) DialWith(dial func(context.Context) (net.Conn, error)) {
+	s.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
+}
+
 // Host returns where the registry is.
 func (s *Scenario) Host() string { return s.host }
 
@@ -191,6 +197,14 @@ func (s *Scenario) sends(requests ...request) func(context.Context) error {
 }
 
 func digestOf(content string) string { return digest.FromString(content).String() }
+
+// End returns where an upload with a location ends. Some registries have a query in that.
+func End(location, dgst string) string {
+	if strings.Contains(location, "?") {
+		return location + "&digest=" + dgst
+	}
+	return location + "?digest=" + dgst
+}
 
 // times returns n events that are alike.
 func times(n int, e Event) []Event {
