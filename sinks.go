@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // ErrSinkClosed is what Write returns after Close, wrapped or not: use errors.Is.
@@ -46,7 +47,7 @@ type Deliverer interface {
 type EncodedDeliverer interface {
 	// DeliverEncoded is Deliver for what Event.AppendJSON returns. The bytes are shared
 	// with others, and the sink's until it has settled the event: whoever wants to keep
-	// them copies them.
+	// them copies them. The list of them is used again when it returns.
 	DeliverEncoded(ctx context.Context, events ...[]byte) (settled int, err error)
 }
 
@@ -80,11 +81,7 @@ func deliver(ctx context.Context, sink Sink, events []*Event) (outcome, error) {
 	}
 	switch s := sink.(type) {
 	case EncodedDeliverer:
-		encoded, err := encodedAll(events)
-		if err != nil {
-			return outcome{}, err
-		}
-		return settledOf(len(events))(s.DeliverEncoded(ctx, encoded...))
+		return deliverEncoded(ctx, s, events)
 	case Deliverer:
 		return settledOf(len(events))(s.Deliver(ctx, detachedAll(events)...))
 	default:
@@ -105,16 +102,25 @@ func settledOf(block int) func(settled int, err error) (outcome, error) {
 	}
 }
 
-func encodedAll(events []*Event) ([][]byte, error) {
-	encoded := make([][]byte, len(events))
-	for i, e := range events {
+// encodings are lists of what a sink was given encoded, to be used again: of those whose
+// sink is lost in them, none comes back.
+var encodings = sync.Pool{New: func() any { return new([][]byte) }}
+
+func deliverEncoded(ctx context.Context, sink EncodedDeliverer, events []*Event) (outcome, error) {
+	list := encodings.Get().(*[][]byte)
+	encoded := (*list)[:0]
+	for _, e := range events {
 		b, err := e.encoded()
 		if err != nil {
-			return nil, err
+			return outcome{}, err
 		}
-		encoded[i] = b
+		encoded = append(encoded, b)
 	}
-	return encoded, nil
+	out, err := settledOf(len(events))(sink.DeliverEncoded(ctx, encoded...))
+	clear(encoded)
+	*list = encoded
+	encodings.Put(list)
+	return out, err
 }
 
 // detachedAll is detached for a block. The slice is the caller's, and stays as it is.

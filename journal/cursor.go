@@ -132,7 +132,10 @@ func (c *cursor) NextEncoded(ctx context.Context, block [][]byte, reuse bool) (i
 		}
 		n, lost, err := c.reader.read(c.out[:len(block)], last)
 		// Nothing is handed out before what was settled is on disk: so a crash repeats one
-		// block at most. It was being saved while the next one was read.
+		// block at most. Where that takes a sync, it was under way while this was read.
+		if !c.log.syncsPlaces() {
+			_ = c.save() // the saver tries again
+		}
 		if waitErr := c.wait(ctx, c.isSaved); waitErr != nil {
 			n, lost, err = 0, Span{}, waitErr
 		}
@@ -167,6 +170,20 @@ func (c *cursor) ready(ctx context.Context) (last uint64, moves int, err error) 
 // isSaved says whether what was settled is on disk, or cannot be. The caller holds the
 // lock.
 func (c *cursor) isSaved() bool { return c.place.position == c.place.saved || c.log.saveErr != nil }
+
+// syncsPlaces says whether places are synced whenever they are saved.
+func (l *log) syncsPlaces() bool { return l.config.Sync == SyncAlways }
+
+// save saves the place, if it has to be. To hand that over would take longer.
+func (c *cursor) save() error {
+	c.log.mu.Lock()
+	saved := c.isSaved()
+	c.log.mu.Unlock()
+	if saved {
+		return nil
+	}
+	return c.log.save(false)
+}
 
 // wait waits until something holds, which is looked at with the lock held.
 func (c *cursor) wait(ctx context.Context, holds func() bool) error {
@@ -296,7 +313,9 @@ func (c *cursor) Settle(n int) {
 		return
 	}
 	c.landed()
-	l.changed()
+	if len(c.flights) > 0 || l.syncsPlaces() {
+		l.changed() // or Next, which comes next, saves it
+	}
 }
 
 // changed has the places saved. The caller holds the lock.

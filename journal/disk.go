@@ -1,8 +1,12 @@
 package journal
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/registry-notifications/notifications/internal/owner"
 )
 
 // disk is the operating system's files.
@@ -54,6 +58,16 @@ func (disk) SyncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// Lock takes the lock, and that of the directory.
+func (disk) Lock(path string) (io.Closer, error) {
+	lock, err := owner.Take(path, true)
+	var held *owner.HeldError
+	if errors.As(err, &held) {
+		return nil, &LockedError{Path: held.Path, Holder: held.Holder}
+	}
+	return lock, err
 }
 
 // reading is the same for whoever only looks: it opens without the right to write.

@@ -46,7 +46,7 @@ func (r *reader) seek(after uint64) {
 // close gives the file up. The reader can go on.
 func (r *reader) close() {
 	if r.scan != nil {
-		r.scan.ahead.close()
+		_ = r.scan.file.Close()
 	}
 	r.seg, r.scan, r.holds = nil, nil, false
 }
@@ -215,7 +215,6 @@ func (r *reader) open(position uint64) (more bool, err error) {
 		return false, err
 	}
 	r.end, r.scan = end, newScanner(r.log.readable(f, seg.path, r.log.tries), r.log.salt, end)
-	r.scan.ahead = newAhead(r.log, f)
 	return true, nil
 }
 

@@ -14,10 +14,9 @@ const readAhead = 256 << 10
 // scanner goes through the frames of a segment in order. What is no frame, it steps
 // over to the next one.
 type scanner struct {
-	file  file
-	ahead *ahead // nil if nobody reads ahead
-	salt  uint32
-	end   int64 // where to stop
+	file file
+	salt uint32
+	end  int64 // where to stop
 
 	at  int64  // where the frame that comes next begins
 	buf []byte // what was read there
@@ -85,13 +84,13 @@ func (s *scanner) skip(n int) {
 
 // fill has at least size bytes in the buffer, if there are as many.
 func (s *scanner) fill(size int) (more bool, err error) {
-	if s.advance(size) {
-		return true, nil
-	}
 	had := len(s.buf)
 	buf := s.buffer(int(min(int64(max(size, readAhead)), s.end-s.at)))
 	n := copy(buf, s.buf)
-	s.dropUsed()
+	for len(s.used)-1 > s.lent { // nobody has anything of it
+		s.free = append(s.free, s.used[s.lent])
+		s.used = slices.Delete(s.used, s.lent, s.lent+1)
+	}
 	m, err := s.file.ReadAt(buf[n:], s.at+int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, err
@@ -100,64 +99,19 @@ func (s *scanner) fill(size int) (more bool, err error) {
 	if errors.Is(err, io.EOF) {
 		s.end = min(s.end, s.at+int64(n+m)) // the file is shorter than it should be
 	}
-	s.readOn()
 	return len(s.buf) > had, nil
 }
 
-// advance goes on with what was read ahead, if that makes size bytes.
-func (s *scanner) advance(size int) bool {
-	if s.ahead == nil {
-		return false
-	}
-	p := s.ahead.take(s.at + int64(len(s.buf)))
-	if p == nil {
-		return false
-	}
-	left := len(s.buf)
-	if left > frontRoom || left+len(p.buf)-frontRoom < size {
-		s.free = append(s.free, p.buf[:cap(p.buf)])
-		return false
-	}
-	s.used = append(s.used, p.buf)
-	copy(p.buf[frontRoom-left:], s.buf)
-	s.dropUsed()
-	s.buf = p.buf[frontRoom-left:]
-	s.readOn()
-	return true
-}
-
-// readOn begins to read what is behind the buffer, where that is worth it.
-func (s *scanner) readOn() {
-	at := s.at + int64(len(s.buf))
-	if s.ahead == nil || s.ahead.next != nil || s.end-at < readAhead {
-		return
-	}
-	s.ahead.begin(at, s.unused(frontRoom+readAhead))
-}
-
-// buffer returns one that is used from now on.
+// buffer returns one that nobody uses.
 func (s *scanner) buffer(size int) []byte {
-	b := s.unused(size)
-	s.used = append(s.used, b)
-	return b
-}
-
-// unused returns a buffer that nobody uses.
-func (s *scanner) unused(size int) []byte {
+	var b []byte
 	if n := len(s.free); n > 0 && cap(s.free[n-1]) >= size {
-		b := s.free[n-1]
-		s.free = s.free[:n-1]
-		return b[:size]
+		b, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		b = make([]byte, size)
 	}
-	return make([]byte, size)
-}
-
-// dropUsed takes back what nobody has anything of, but the last: that is being filled.
-func (s *scanner) dropUsed() {
-	for len(s.used)-1 > s.lent {
-		s.free = append(s.free, s.used[s.lent])
-		s.used = slices.Delete(s.used, s.lent, s.lent+1)
-	}
+	s.used = append(s.used, b)
+	return b[:size]
 }
 
 // recycle says that no frame that was returned is needed any more.

@@ -1,6 +1,6 @@
 //go:build unix && !solaris && !aix
 
-package journal
+package owner
 
 import (
 	"errors"
@@ -13,10 +13,11 @@ import (
 	"time"
 )
 
-// Lock takes an advisory lock (flock(2)), which ends with the process however that
-// ends, and writes into the file who has it. The directory is locked as well, because
-// a lock file can be removed; not every file system can do that.
-func (disk) Lock(path string) (_ io.Closer, err error) {
+// Take takes an advisory lock (flock(2)), which ends with the process however that
+// ends, and writes into the file who has it. With dir, the directory of it is locked as well,
+// because a lock file can be removed; not every file system can do that. The error may be a
+// *HeldError.
+func Take(path string, dir bool) (_ io.Closer, err error) {
 	var held locks
 	defer func() {
 		if err != nil {
@@ -28,21 +29,20 @@ func (disk) Lock(path string) (_ io.Closer, err error) {
 		return nil, err
 	}
 	held = append(held, f)
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	held = append(held, dir)
-
 	err = flock(f)
-	if err == nil {
-		if dirErr := flock(dir); errors.Is(dirErr, syscall.EWOULDBLOCK) {
+	if err == nil && dir {
+		d, openErr := os.Open(filepath.Dir(path))
+		if openErr != nil {
+			return nil, openErr
+		}
+		held = append(held, d)
+		if dirErr := flock(d); errors.Is(dirErr, syscall.EWOULDBLOCK) {
 			err = dirErr
 		}
 	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 1<<10))
-		return nil, &LockedError{Path: path, Holder: strings.TrimSpace(string(holder))}
+		return nil, &HeldError{Path: path, Holder: strings.TrimSpace(string(holder))}
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "flock", Path: path, Err: err}
