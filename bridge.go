@@ -238,8 +238,7 @@ func (b *Bridge) locate(ctx context.Context, e *Event, urls URLBuilder, repo ref
 		return
 	}
 	t.URL = root.join(t.Repository, t.Type+"s", string(t.Digest))
-	t.Repository = t.URL[len(root)+len("/v2/"):][:len(t.Repository)]
-	t.Digest = digest.Digest(t.URL[len(t.URL)-len(t.Digest):])
+	t.pieces()
 }
 
 // dispatch is an event on its way to the sink, in one piece with what takes it there.
@@ -247,6 +246,14 @@ type dispatch struct {
 	event Event
 	block [1]*Event
 	wait  patience
+}
+
+// dispatch starts an event now.
+func (b *Bridge) dispatch() *dispatch {
+	d, now := new(dispatch), time.Now()
+	d.event.Timestamp = timestamp(now)
+	d.wait.end = now.Add(b.config.DispatchTimeout)
+	return d
 }
 
 // call is what a call of a listener is for. A server's context is many deep, and a name is
@@ -266,9 +273,9 @@ func callOf(ctx context.Context, repo reference.Named) call {
 // begin starts an event with what the context of the call says, and finds the URLs
 // for its target: none if nobody knows the host.
 func (b *Bridge) begin(ctx context.Context, c call, action, kind string) (*dispatch, URLBuilder) {
-	d := new(dispatch)
+	d := b.dispatch()
 	e := &d.event
-	e.Timestamp, e.Action = now(), action
+	e.Action = action
 	e.ID = newID(e.Timestamp)
 	e.Target.Type, e.Target.Repository = kind, c.name
 	b.addRequest(ctx, e, c.id, c.request)
@@ -293,9 +300,9 @@ func (b *Bridge) addRequest(ctx context.Context, e *Event, id string, r *http.Re
 func (b *Bridge) Report(r *http.Request, action string, target Target) {
 	ctx := r.Context()
 	id, _ := requestFrom(ctx)
-	d := new(dispatch)
+	d := b.dispatch()
 	e := &d.event
-	e.Timestamp, e.Action, e.Target = now(), action, target
+	e.Action, e.Target = action, target
 	e.Target.total()
 	b.nameAll(r, e, &id)
 	b.addRequest(ctx, e, id, r)
@@ -340,22 +347,23 @@ func (b *Bridge) nameAll(r *http.Request, e *Event, request *string) {
 			})
 		}
 	}
-	url := len(text)
-	text = append(append(append(append(text, t.Repository...), t.FromRepository...), t.Tag...), t.Digest...)
-	all := string(text)
-	take := func(n int) (s string) {
-		s, all = all[:n], all[n:]
-		return s
+	ours := len(text) > ids
+	if !ours {
+		text = append(append(text, t.Repository...), t.Digest...)
 	}
-	e.ID = take(idLength)
+	names := len(text)
+	all := string(append(append(text, t.FromRepository...), t.Tag...))
+	e.ID = all[:idLength]
 	if *request == "" {
-		*request = take(idLength)
+		*request = all[idLength:ids]
 	}
-	if url > ids {
-		t.URL = take(url - ids)
+	t.FromRepository, t.Tag = all[names:][:len(t.FromRepository)], all[names+len(t.FromRepository):]
+	if ours {
+		t.URL = all[ids:names]
+		t.pieces()
+		return
 	}
-	t.Repository, t.FromRepository = take(len(t.Repository)), take(len(t.FromRepository))
-	t.Tag, t.Digest = take(len(t.Tag)), digest.Digest(take(len(t.Digest)))
+	t.Repository, t.Digest = all[ids:][:len(t.Repository)], digest.Digest(all[ids+len(t.Repository):names])
 }
 
 // complete finds something out for an event, by code that is not ours. An event is
@@ -392,7 +400,7 @@ func (b *Bridge) write(ctx context.Context, d *dispatch) (err error) {
 	}()
 
 	// The client may be gone by now; what it did still happened.
-	d.wait.begin(ctx, b.config.DispatchTimeout, ErrDispatchTimeout)
+	d.wait.begin(ctx, ErrDispatchTimeout)
 	defer d.wait.giveUp()
 	d.block[0] = e
 	return b.sink.Write(&d.wait, d.block[:]...)

@@ -159,12 +159,12 @@ type SourceRecord struct {
 // NewEvent returns an event of this moment with a fresh ID. The caller fills in
 // the rest before the first Write.
 func NewEvent(action string) *Event {
-	at := now()
+	at := timestamp(time.Now())
 	return &Event{ID: newID(at), Timestamp: at, Action: action}
 }
 
-// now is this moment, as an event has it.
-func now() time.Time { return time.Now().UTC().Round(0) }
+// timestamp is a moment as an event has it.
+func timestamp(now time.Time) time.Time { return now.UTC().Round(0) }
 
 // newID returns a UUIDv7 of a moment: milliseconds, the part of the next one in twelve
 // bits, and chance (RFC 9562, 5.7 and 6.2, method 3). That is from the runtime's generator

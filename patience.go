@@ -21,10 +21,10 @@ type patience struct {
 
 var _ context.Context = (*patience)(nil)
 
-// begin makes it ctx without its end, and with one of its own. Whoever asked for it gives
-// it up.
-func (p *patience) begin(ctx context.Context, d time.Duration, cause error) {
-	p.values, p.end, p.cause = ctx, time.Now().Add(d), cause
+// begin makes it ctx without its end, and with the one that was set, for a cause. Whoever
+// asked for it gives it up.
+func (p *patience) begin(ctx context.Context, cause error) {
+	p.values, p.cause = ctx, cause
 }
 
 func (p *patience) Deadline() (time.Time, bool) { return p.end, true }

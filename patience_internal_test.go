@@ -52,8 +52,8 @@ func TestPatience(t *testing.T) {
 }
 
 func newPatience(ctx context.Context, d time.Duration, cause error) *patience {
-	p := new(patience)
-	p.begin(ctx, d, cause)
+	p := &patience{end: time.Now().Add(d)}
+	p.begin(ctx, cause)
 	return p
 }
 

@@ -2,11 +2,13 @@ package notifications
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"unsafe"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,7 +26,7 @@ func TestReportKeepsNoRequest(t *testing.T) {
 	}
 	require.True(t, isPieceOf(line[4:15], line))
 
-	for name, urls := range map[string]URLBuilder{"from the request": nil, "of our own": urlBuilder("https://registry.example.org")} {
+	for name, urls := range map[string]URLBuilder{"from the request": nil, "of our own": urlBuilder("https://registry.example.org"), "of nobody": noURLs{}} {
 		var got *Event
 		b, err := NewBridge(sinkFunc(func(_ context.Context, events ...*Event) error {
 			got = events[0]
@@ -37,7 +39,11 @@ func TestReportKeepsNoRequest(t *testing.T) {
 		})
 		target := got.Target
 		assert.Equal(t, []string{"library/app", "library", "v1", dgst}, []string{target.Repository, target.FromRepository, target.Tag, string(target.Digest)}, name)
-		assert.True(t, strings.HasSuffix(target.URL, "/v2/library/app/manifests/"+dgst), "%s: %s", name, target.URL)
+		if urls == (noURLs{}) {
+			assert.Empty(t, target.URL)
+		} else {
+			assert.True(t, strings.HasSuffix(target.URL, "/v2/library/app/manifests/"+dgst), "%s: %s", name, target.URL)
+		}
 		assert.Len(t, got.ID, idLength)
 		assert.Len(t, got.Request.ID, idLength)
 		assert.NotEqual(t, got.ID, got.Request.ID)
@@ -46,6 +52,13 @@ func TestReportKeepsNoRequest(t *testing.T) {
 		}
 	}
 }
+
+// noURLs is a builder that knows none.
+type noURLs struct{}
+
+func (noURLs) BuildManifestURL(reference.Named) (string, error) { return "", errors.New("none") }
+
+func (noURLs) BuildBlobURL(reference.Canonical) (string, error) { return "", errors.New("none") }
 
 type sinkFunc func(ctx context.Context, events ...*Event) error
 

@@ -36,9 +36,12 @@ type urlBuilder string
 func (p proxies) urlsOf(r *http.Request) urlBuilder { return urlBuilder(p.appendRoot(nil, r)) }
 
 func (p proxies) appendRoot(b []byte, r *http.Request) []byte {
-	prefix, _, found := strings.Cut(r.URL.EscapedPath(), "/v2/")
-	if !found {
-		prefix = ""
+	var prefix string
+	if !strings.HasPrefix(r.URL.Path, "/v2/") {
+		before, _, found := strings.Cut(r.URL.EscapedPath(), "/v2/")
+		if found {
+			prefix = before
+		}
 	}
 	b = append(append(b, p.scheme(r)...), "://"...)
 	return append(append(b, p.host(r)...), prefix...)
@@ -67,6 +70,14 @@ func appendContent(b []byte, t *Target) []byte {
 	b = append(append(b, "/v2/"...), t.Repository...)
 	b = append(append(append(b, '/'), t.Type...), "s/"...)
 	return append(b, t.Digest...)
+}
+
+// pieces makes repository and digest pieces of a URL that appendContent or join has made.
+func (t *Target) pieces() {
+	dgst := len(t.URL) - len(t.Digest)
+	t.Digest = digest.Digest(t.URL[dgst:])
+	repository := dgst - len("/") - len(t.Type) - len("s/") - len(t.Repository)
+	t.Repository = t.URL[repository:][:len(t.Repository)]
 }
 
 // contentURL returns the URL of a manifest or blob by digest, or "" where nobody knows

@@ -126,6 +126,9 @@ func (c *cursor) NextEncoded(ctx context.Context, block [][]byte, reuse bool) (i
 	defer clear(c.out)
 	c.reader.reuse = reuse
 	for {
+		if !c.log.syncsPlaces() {
+			_ = c.save() // the saver tries again
+		}
 		last, moves, err := c.ready(ctx)
 		if err != nil {
 			return 0, err
@@ -133,9 +136,6 @@ func (c *cursor) NextEncoded(ctx context.Context, block [][]byte, reuse bool) (i
 		n, lost, err := c.reader.read(c.out[:len(block)], last)
 		// Nothing is handed out before what was settled is on disk: so a crash repeats one
 		// block at most. Where that takes a sync, it was under way while this was read.
-		if !c.log.syncsPlaces() {
-			_ = c.save() // the saver tries again
-		}
 		if waitErr := c.wait(ctx, c.isSaved); waitErr != nil {
 			n, lost, err = 0, Span{}, waitErr
 		}

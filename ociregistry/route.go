@@ -138,6 +138,9 @@ func isTag(s string) bool {
 // isDigest says whether s may be a digest, of whatever algorithm. Of those that everybody
 // knows it has the right length.
 func isDigest(s string) bool {
+	if encoded, ok := strings.CutPrefix(s, "sha256:"); ok { // as nearly all are
+		return isHex(encoded, 64)
+	}
 	algorithm, encoded, ok := strings.Cut(s, ":")
 	if !ok || algorithm == "" || encoded == "" || len(s) > maxName {
 		return false
@@ -154,8 +157,6 @@ func isDigest(s string) bool {
 		}
 	}
 	switch digest.Algorithm(algorithm) {
-	case digest.SHA256:
-		return isHex(encoded, 64)
 	case digest.SHA384:
 		return isHex(encoded, 96)
 	case digest.SHA512:
@@ -165,10 +166,20 @@ func isDigest(s string) bool {
 }
 
 func isHex(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
 	for i := range len(s) {
-		if c := s[i]; (c < '0' || '9' < c) && (c < 'a' || 'f' < c) {
+		if !hexDigits[s[i]] {
 			return false
 		}
 	}
-	return len(s) == n
+	return true
 }
+
+var hexDigits = func() (is [256]bool) {
+	for _, c := range "0123456789abcdef" {
+		is[c] = true
+	}
+	return is
+}()
