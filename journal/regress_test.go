@@ -183,7 +183,8 @@ func TestIntervalSyncFails(t *testing.T) {
 			var wrote uint64 = 3
 			if fails == "Sync" {
 				wrote = 5
-				writeAll(t, j, sinktest.Events("unsafe", 2))
+				// At once: when a sync has failed, the next write needs a segment that cannot be made.
+				require.NoError(t, j.Write(t.Context(), sinktest.Events("unsafe", 2)...))
 			} else {
 				require.Error(t, j.Write(t.Context(), notifications.NewEvent("push")))
 			}
