@@ -130,4 +130,13 @@
 // them are in the system's cache. journal/catchup/synced: the same with the default
 // configuration, where the place behind each block is synced before the next one is given.
 // journal/catchup/endpoint: that with an endpoint and its receiver.
+//
+// receive/batch: events a second that package receiver takes over loopback, in envelopes of
+// 1024 that two senders have signed before the clock starts, all IDs new; its sink does
+// nothing. The ceiling is encoding/json on the same bodies, into an Envelope, on one core and
+// without any HTTP.
+//
+// observe/load: how long package observer takes to load 1,000,000 events of 10,000
+// repositories from a journal, beside reading and decoding them alone: medians of three
+// each, in turn.
 package main

@@ -29,6 +29,7 @@ func experiments() []experiment {
 		handlerGet(), handlerDownload(), flat(), connections(), costs(), latencySteady(), latencyHalf(),
 		journalSingle(), journalGroup(), journalNone(), journalNoneSingle(),
 		journalDeliver(), journalBacklog(), journalCatchUp(),
+		receiving(), observing(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/registry-notifications/notifications"
@@ -27,8 +28,8 @@ func (j *Journal) Read(ctx context.Context, after uint64, most int) ([]notificat
 	if err != nil {
 		return nil, err
 	}
-	r := j.log.readerAt(after)
-	defer r.close()
+	r := j.log.resume(after)
+	defer j.log.leave(r)
 	out := make([]record, min(uint64(most), last-after))
 	for len(out) > 0 {
 		if ctx.Err() != nil {
@@ -130,6 +131,57 @@ func (l *log) bounds(after uint64) (last uint64, err error) {
 }
 
 func (l *log) readerAt(after uint64) *reader { return &reader{log: l, next: after + 1} }
+
+// maxIdle is how many readers wait for somebody to go on where they are.
+const maxIdle = 4
+
+// resume returns the reader that waits behind a position, or a new one, which has to find
+// it in its segment first. Nothing of what it returns is kept: it is decoded.
+func (l *log) resume(after uint64) *reader {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, r := range l.readers {
+		if r.next == after+1 {
+			l.readers = slices.Delete(l.readers, i, i+1)
+			return r
+		}
+	}
+	r := l.readerAt(after)
+	r.reuse = true
+	return r
+}
+
+// leave has a reader wait, in place of the one that has waited longest. It keeps its file
+// open, and so what was removed on disk: see trim.
+func (l *log) leave(r *reader) {
+	if r.scan == nil {
+		return
+	}
+	r.scan.trim()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.finished || !slices.Contains(l.segments, r.seg) {
+		r.close()
+		return
+	}
+	if len(l.readers) == maxIdle {
+		l.readers[0].close()
+		l.readers = slices.Delete(l.readers, 0, 1)
+	}
+	l.readers = append(l.readers, r)
+}
+
+// closeReaders closes those that wait in segments that are gone, or all. The caller holds
+// the lock.
+func (l *log) closeReaders(all bool) {
+	l.readers = slices.DeleteFunc(l.readers, func(r *reader) bool {
+		if all || !slices.Contains(l.segments, r.seg) {
+			r.close()
+			return true
+		}
+		return false
+	})
+}
 
 // report reports what a reader without a place could not read. What was removed under
 // it is no damage.

@@ -288,6 +288,7 @@ func (l *log) trim(doomed bool) {
 	}
 	if len(gone) > 0 {
 		l.roomAgain()
+		l.closeReaders(false)
 	}
 	l.mu.Unlock()
 

@@ -342,6 +342,8 @@ func (l *log) close() error {
 	l.ended.Wait()
 	l.mu.Lock()
 	l.keepAll = l.keepAll && len(l.named) == 0
+	l.finished = true
+	l.closeReaders(true)
 	l.mu.Unlock()
 	err := l.save(true)
 	l.saving.Lock()

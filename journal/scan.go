@@ -123,6 +123,13 @@ func (s *scanner) recycle() {
 	s.lent = len(s.used)
 }
 
+// trim is recycle for who will not go on soon, and gives the buffers back, but for what is
+// to be read next.
+func (s *scanner) trim() {
+	s.buf = bytes.Clone(s.buf)
+	s.used, s.free, s.lent = s.used[:0], nil, 0
+}
+
 // keep says that all of them are.
 func (s *scanner) keep() { s.used, s.free, s.lent = s.used[:0], nil, 0 }
 
