@@ -123,12 +123,15 @@ func (s *scanner) recycle() {
 	s.lent = len(s.used)
 }
 
-// trim is recycle for who will not go on soon, and gives the buffers back, but for what is
-// to be read next.
+// trim is recycle for who may not go on soon: some of the buffers are given back.
 func (s *scanner) trim() {
-	s.buf = bytes.Clone(s.buf)
-	s.used, s.free, s.lent = s.used[:0], nil, 0
+	s.recycle()
+	clear(s.free[min(len(s.free), spare):])
+	s.free = s.free[:min(len(s.free), spare)]
 }
+
+// spare is how many buffers are kept then.
+const spare = 4
 
 // keep says that all of them are.
 func (s *scanner) keep() { s.used, s.free, s.lent = s.used[:0], nil, 0 }
