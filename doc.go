@@ -23,9 +23,11 @@
 //	distribution ─ Listen ─┐
 //	  Repository           │   Broadcaster (memory)     ┌─ Endpoint  filter → retry → http ──► webhook
 //	                       ├─►    or                  ──┼─ Endpoint  …
-//	any OCI registry ──────┘   journal.Journal (disk)   └─ your own Sink
-//	  http.Handler                or
-//	                           your own Log (NewHub)
+//	any OCI registry ─────┐│   journal.Journal (disk)   ├─ your own Sink
+//	  http.Handler        └┤      or                    └─ Observer  one ordered lane a repository
+//	                       │   your own Log (NewHub)
+//	another registry's ────┘
+//	  webhooks (receiver)
 //
 // A source makes an [Event] of something that happened. A hub holds events and hands
 // them to every sink. A [Sink] takes a block of events. A hub is a sink too, so a
@@ -96,6 +98,10 @@
 //
 // Package journal is a hub on disk, which survives kill -9 and takes the place of a
 // Broadcaster in one line.
+//
+// Package receiver is the other end of a webhook: an http.Handler that writes what arrives
+// to a Sink. Package observer reads a [Feed], as a journal is, and has a Processor act on
+// each repository, in order.
 //
 // Package sinktest has a fake sink for tests, and the conformance suites for sinks
 // and hubs of one's own. Module middleware is the plug-in for a stock distribution

@@ -58,6 +58,8 @@ var (
 	backend   *url.URL
 	r         *http.Request
 	body      []byte
+	ctx       context.Context
+	mirror    observer.Processor
 	t         *testing.T
 	err       error
 )
@@ -70,7 +72,9 @@ var imports = map[string]string{
 	"distribution":  "github.com/distribution/distribution/v3",
 	"journal":       "github.com/registry-notifications/notifications/journal",
 	"notifications": "github.com/registry-notifications/notifications",
+	"observer":      "github.com/registry-notifications/notifications/observer",
 	"ociregistry":   "github.com/registry-notifications/notifications/ociregistry",
+	"receiver":      "github.com/registry-notifications/notifications/receiver",
 	"signature":     "github.com/registry-notifications/notifications/signature",
 	"sinktest":      "github.com/registry-notifications/notifications/sinktest",
 }
