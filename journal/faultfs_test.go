@@ -471,7 +471,9 @@ func TestRemovedFromBothEnds(t *testing.T) {
 	release()
 	require.NoError(t, <-done)
 	require.NoError(t, <-done)
-	sinktest.Eventually(t, func() bool { return len(segmentsOf(t, fs, memDir)) == l.stat().Segments }, "what is settled is gone")
+	sinktest.Eventually(t, func() bool {
+		return l.stat().First == last+1 && len(segmentsOf(t, fs, memDir)) == l.stat().Segments
+	}, "what is settled is gone")
 	s := l.stat()
 	assert.Equal(t, last+1, s.Last)
 	f, err := foundIn(l)
