@@ -2,7 +2,6 @@ package sinktest
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -35,7 +34,7 @@ func (f *Feed) Write(_ context.Context, events ...*notifications.Event) error {
 	}
 	for _, e := range events {
 		if e == nil {
-			return errors.New("sinktest: a nil event")
+			return notifications.ErrNilEvent
 		}
 	}
 	for _, e := range events {
