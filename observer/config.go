@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 
@@ -33,8 +34,8 @@ type Config struct {
 	Initializer Initializer
 
 	// Activities are how many run at once, and Lanes how many of these may be lanes of
-	// repositories. Zero means 20 and 10. The rest is for workflows and for reading the
-	// feeds.
+	// repositories. Zero means 20, and half of the activities but at most 10. The rest is for
+	// workflows and for reading the feeds.
 	Activities, Lanes int
 
 	// Retries are how often a call that has failed is tried again before its error is
@@ -80,9 +81,15 @@ func (c *Config) setDefaults() error {
 		return wrong("processor", "nil: is needed")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Feeds)) {
-		if name == "" || strings.Contains(name, "/") || c.Feeds[name] == nil {
-			return wrong("feeds", "%q: allowed are names without a slash, of feeds that are not nil", name)
+		if name == "" || strings.Contains(name, "/") || !utf8.ValidString(name) || c.Feeds[name] == nil {
+			return wrong("feeds", "%q: allowed are names in UTF-8, without a slash, of feeds that are not nil", name)
 		}
+	}
+	switch {
+	case c.Activities < 0 || c.Activities == 1:
+		return wrong("activities", "%d: allowed are zero, for the default, and two and above", c.Activities)
+	case c.Activities == 0:
+		c.Activities = 20
 	}
 	for i, p := range c.Prefixes {
 		if strings.Trim(p, "/") != p || p == "" {
@@ -94,7 +101,7 @@ func (c *Config) setDefaults() error {
 		value *int
 		zero  int
 	}{
-		{"activities", &c.Activities, 20}, {"lanes", &c.Lanes, min(10, max(1, c.Activities/2))}, {"maxpending", &c.MaxPending, 16 << 10},
+		{"lanes", &c.Lanes, min(10, c.Activities/2)}, {"maxpending", &c.MaxPending, 16 << 10},
 	} {
 		if *n.value < 0 {
 			return wrong(n.name, "%d: allowed are zero, for the default, and above", *n.value)

@@ -21,7 +21,7 @@ func (s *schedule) times() *schedule { return s }
 type kind uint8
 
 const (
-	ofWorkflow kind = iota // first, because a lane sleeps until it has ended
+	ofWorkflow kind = iota
 	ofRegistry
 	ofRepository // a lane
 	kinds
@@ -44,6 +44,7 @@ type engine struct {
 
 	mu      sync.Mutex // guards the rest
 	queues  [kinds]fifo
+	woken   uint64 // how many were ever put into a queue
 	active  int
 	inLanes int
 	stopped bool
@@ -56,8 +57,7 @@ func (e *engine) wake(a activity) {
 	defer e.mu.Unlock()
 	switch s := a.times(); s.phase {
 	case asleep:
-		s.phase = ready
-		e.queues[s.kind].push(a)
+		e.push(a, s)
 	case running:
 		s.phase = again
 	}
@@ -73,7 +73,8 @@ func (e *engine) dispatch() {
 	}
 }
 
-// work runs an activity, and then others, until there is none to run.
+// work runs an activity, and then others, until there is none to run. One that ends leaves
+// room for one other: those that wait besides still have to.
 func (e *engine) work(a activity) {
 	defer e.ended.Done()
 	for a != nil {
@@ -81,30 +82,46 @@ func (e *engine) work(a activity) {
 		e.mu.Lock()
 		e.rest(a)
 		a = e.take()
-		e.dispatch() // what this one has kept from running
 		e.mu.Unlock()
 	}
 }
 
-// take takes the next activity that may run, or nil. The caller holds the lock.
+// push puts an activity behind all that are ready. The caller holds the lock.
+func (e *engine) push(a activity, s *schedule) {
+	s.phase = ready
+	e.woken++
+	e.queues[s.kind].push(turnOf{a, e.woken})
+}
+
+// take takes the activity that is ready for longest, of those that may run, or nil. No kind
+// goes first: feeds that always have more would keep lanes from running for ever. The caller
+// holds the lock.
 func (e *engine) take() activity {
 	if e.stopped || e.active >= e.limit {
 		return nil
 	}
+	var from *fifo
 	for k := range e.queues {
-		if kind(k) == ofRepository && e.inLanes >= e.lanes {
+		q := &e.queues[k]
+		if q.len() == 0 || kind(k) == ofRepository && e.inLanes >= e.lanes {
 			continue
 		}
-		if a := e.queues[k].pop(); a != nil {
-			a.times().phase = running
-			e.active++
-			if kind(k) == ofRepository {
-				e.inLanes++
-			}
-			return a
+		if from == nil || q.first().number < from.first().number {
+			from = q
 		}
 	}
-	return nil
+	if from == nil {
+		return nil
+	}
+	a := from.first().activity
+	from.pop()
+	s := a.times()
+	s.phase = running
+	e.active++
+	if s.kind == ofRepository {
+		e.inLanes++
+	}
+	return a
 }
 
 // rest has an activity sleep, or wait for its next turn. The caller holds the lock.
@@ -115,8 +132,7 @@ func (e *engine) rest(a activity) {
 		e.inLanes--
 	}
 	if s.phase == again {
-		s.phase = ready
-		e.queues[s.kind].push(a)
+		e.push(a, s)
 		return
 	}
 	s.phase = asleep
@@ -147,27 +163,32 @@ func (e *engine) count() (active, waiting int) {
 
 // fifo is a queue of activities.
 type fifo struct {
-	all  []activity
+	all  []turnOf
 	from int // what is in front of it was taken
+}
+
+// turnOf is an activity that is ready. Numbers grow, over all queues.
+type turnOf struct {
+	activity activity
+	number   uint64
 }
 
 func (f *fifo) len() int { return len(f.all) - f.from }
 
-func (f *fifo) push(a activity) {
+func (f *fifo) push(t turnOf) {
 	if f.from > len(f.all)/2 {
 		n := copy(f.all, f.all[f.from:])
 		clear(f.all[n:])
 		f.all, f.from = f.all[:n], 0
 	}
-	f.all = append(f.all, a)
+	f.all = append(f.all, t)
 }
 
-func (f *fifo) pop() activity {
-	if f.from == len(f.all) {
-		return nil
-	}
-	a := f.all[f.from]
-	f.all[f.from] = nil
+// first returns the one that was pushed first, of those that are left.
+func (f *fifo) first() *turnOf { return &f.all[f.from] }
+
+// pop drops it.
+func (f *fifo) pop() {
+	f.all[f.from] = turnOf{}
 	f.from++
-	return a
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,9 +23,10 @@ import (
 //	6f1d2c3a {"position/registry":12,"state/registry/team/app":{…}}
 //
 // with a checksum (CRC-32C) in front of the JSON, in which null is what was forgotten. Save
-// appends one and syncs it; when most of the file is old, all that is left is written anew,
-// as one line, into another file that takes its place. A crash leaves a part of a line at the
-// end, at most, which Load cuts off.
+// appends one and syncs it. The first line, and all that is left when most of the file is
+// old, is written into another file, which then takes its place. So a crash leaves a part of
+// a line at the end, at most, and never of the first: OpenFile cuts that off, and calls
+// everything else damage. What is not UTF-8 in a key is replaced.
 type FileStore struct {
 	path string
 	lock io.Closer
@@ -41,6 +43,9 @@ var _ Store = (*FileStore)(nil)
 // be there. The errors are the system's, one that says who has it open already, and one for
 // a file that is damaged, or none of these.
 func OpenFile(path string) (*FileStore, error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // or each link to it would have a lock, and be replaced, by itself
+	}
 	lock, err := owner.Take(path+".lock", false)
 	if err != nil {
 		return nil, fmt.Errorf("observer: %w", err)
@@ -68,18 +73,19 @@ func (s *FileStore) read() error {
 	lines := bufio.NewReaderSize(f, 64<<10)
 	for n := 1; ; n++ {
 		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
+		}
+		if len(line) == 0 {
+			break
 		}
 		changes, err := parseLine(line)
 		if err != nil {
-			if rest, _ := lines.Peek(1); len(rest) == 0 {
-				break // torn all the same: a power cut need not keep the order of what it cuts
+			// A power cut need not keep the order of what it cuts: the line may have its end.
+			if rest, _ := lines.Peek(1); len(rest) == 0 && n > 1 {
+				break
 			}
-			return fmt.Errorf("%s: line %d: %w: nothing behind it can be trusted: without this file, everything is acted on once more", s.path, n, err)
+			return fmt.Errorf("%s: line %d: %w: nothing from there on can be trusted: put a copy of the file in its place, or remove it: then all that the feeds have is acted on once more", s.path, n, err)
 		}
 		s.put(changes)
 		s.size += int64(len(line))
@@ -95,6 +101,9 @@ func (s *FileStore) read() error {
 }
 
 func parseLine(line []byte) (map[string]json.RawMessage, error) {
+	if !bytes.HasSuffix(line, []byte("\n")) {
+		return nil, errors.New("it is cut off")
+	}
 	sum, body, ok := bytes.Cut(line, []byte(" "))
 	want, err := strconv.ParseUint(string(sum), 16, 32)
 	if !ok || err != nil || crc32.Checksum(body, castagnoli) != uint32(want) {
@@ -143,12 +152,16 @@ func (s *FileStore) Save(_ context.Context, changes map[string][]byte) error {
 		return fmt.Errorf("observer: store: %w", err)
 	}
 	s.put(raw)
-	if s.file == nil || s.size > 2*s.live+slack {
+	if s.file == nil || s.size == 0 || s.size > 2*s.live+slack {
 		err = s.rewrite()
 	} else {
 		err = s.append(line)
 	}
 	if err != nil {
+		if s.file != nil {
+			_ = s.file.Close()
+			s.file = nil
+		}
 		return fmt.Errorf("observer: store: %w", err)
 	}
 	return nil
@@ -171,13 +184,8 @@ func (s *FileStore) append(line []byte) error {
 	if err == nil {
 		err = s.file.Sync()
 	}
-	if err != nil {
-		_ = s.file.Close()
-		s.file = nil
-		return err
-	}
 	s.size += int64(len(line))
-	return nil
+	return err
 }
 
 // rewrite puts a new file into the place of the old one.
@@ -186,7 +194,11 @@ func (s *FileStore) rewrite() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(s.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	next := s.path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // what a crash has left, with who knows which permissions
+	}
+	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -195,7 +207,7 @@ func (s *FileStore) rewrite() error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), s.path)
+		err = os.Rename(next, s.path)
 	}
 	if err == nil {
 		err = syncDir(s.path)

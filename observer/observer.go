@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/registry-notifications/notifications"
 )
 
 // Observer watches feeds, and has a Processor act on what happens there.
@@ -21,8 +23,10 @@ type Observer struct {
 	stop    context.CancelFunc
 	end     context.CancelCauseFunc // of Watch
 	begun   atomic.Bool
-	pending atomic.Int64 // events that were read, and are not done with
-	full    atomic.Bool  // somebody waits for room
+	crashed bool          // the last run has not come to its end
+	pending atomic.Int64  // events that were read, and are not done with
+	full    atomic.Bool   // somebody waits for room
+	kicks   chan struct{} // to save now
 
 	mu     sync.Mutex // guards the rest
 	timers map[*time.Timer]struct{}
@@ -41,6 +45,7 @@ func New(config Config) (*Observer, error) {
 		engine:     engine{limit: config.Activities, lanes: config.Lanes},
 		registries: make(map[string]*registry),
 		timers:     make(map[*time.Timer]struct{}),
+		kicks:      make(chan struct{}, 1),
 	}
 	for name, feed := range config.Feeds {
 		o.registries[name] = newRegistry(o, name, feed)
@@ -62,14 +67,14 @@ func (o *Observer) Watch(ctx context.Context) error {
 	if err := o.load(ctx); err != nil {
 		return err
 	}
+	if err := o.saveRunning(ctx, true); err != nil {
+		return err
+	}
 	o.work, o.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer o.stop()
 
 	for _, r := range o.registries {
-		if !r.known {
-			continue
-		}
-		if err := r.hold(r.position); err != nil {
+		if err := r.holdFirst(); err != nil {
 			return err
 		}
 	}
@@ -89,9 +94,36 @@ func (o *Observer) Watch(ctx context.Context) error {
 	o.engine.ended.Wait()
 	others.Wait()
 	err := o.save(context.WithoutCancel(ctx))
+	if err == nil && !o.isHeld() {
+		err = o.saveRunning(context.WithoutCancel(ctx), false)
+	}
 	var broken *FeedError
 	if errors.As(context.Cause(ctx), &broken) {
 		err = errors.Join(broken, err)
+	}
+	return err
+}
+
+// isHeld says whether others were told what the store does not know.
+func (o *Observer) isHeld() bool {
+	for _, r := range o.registries {
+		if r.isHeld() && !r.isLoading() {
+			return true
+		}
+	}
+	return false
+}
+
+// holdFirst has a feed keep what is not done with, before any of it is read. Of a feed that is
+// new that is all that there is: it would forget this while it is loaded for the first time.
+func (r *registry) holdFirst() error {
+	err := r.hold(r.position)
+	var gone *notifications.PositionError
+	for !r.known && errors.As(err, &gone) && gone.First > gone.Position+1 {
+		err = r.hold(gone.First - 1)
+	}
+	if errors.As(err, &gone) || errors.Is(err, notifications.ErrSinkClosed) {
+		return &FeedError{r.name, err}
 	}
 	return err
 }

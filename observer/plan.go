@@ -72,17 +72,14 @@ func (r *repository) planFor(it *item) plan {
 	switch it.kind {
 	case itemRelease:
 		p.flow = true
-		if it.tomb.Told == Enabled || it.tomb.Told == Frozen {
+		if s.Told == Enabled || s.Told == Frozen {
 			p.add(stepDisable)
 		}
 		return p
 	case itemAcquire:
 		p.flow = true
-		if it.moves && o.config.Initializer != nil {
+		if s.Initialized && o.config.Initializer != nil {
 			p.add(stepMove)
-		}
-		if it.loaded {
-			return p // whatever else it has become, is settled in the end
 		}
 	}
 	again := it.kind == itemSettle || s.Error != ""
@@ -107,7 +104,7 @@ func (r *repository) planFor(it *item) plan {
 			p.add(stepEnable)
 		}
 	}
-	if it.kind != itemSettle {
+	if it.kind != itemSettle && !r.registry.resumes {
 		p.add(stepEvent)
 	}
 	return p

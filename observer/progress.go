@@ -25,7 +25,7 @@ type Stat struct {
 func (r *registry) stat() Stat {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Stat{Read: r.seen, Position: r.position, Repositories: len(r.repos), Loading: r.loading}
+	s := Stat{Read: r.seen, Position: r.position, Repositories: len(r.repos), Loading: r.loading || r.resumes}
 	for _, repo := range r.repos {
 		if repo.state != nil && repo.state.Error != "" {
 			s.Failed++

@@ -22,10 +22,17 @@ type registry struct {
 	failures int    // to read, in a row
 	progress progress
 
+	crossing crossing
+	rest     []notifications.Record // read, from that rename on
+
 	sleeps chan uint64 // asks the waiter to wake it when there is something behind a position
 
 	mu       sync.Mutex // guards the rest, and what its repositories say that it does
 	loading  bool
+	busy     int    // repositories with something to do
+	held     bool   // nothing is saved before all that was loaded is done with
+	resumes  bool   // loading, behind a rename
+	waits    bool   // for everything to be done with and saved
 	known    bool   // position is of an earlier run
 	position uint64 // up to which everything is done with, and saved
 	seen     uint64 // read, and given to repositories
@@ -54,6 +61,12 @@ func (r *registry) run() {
 	for range turn {
 		if r.o.engine.isStopped() {
 			return
+		}
+		if r.crossing != 0 {
+			if !r.cross() {
+				return
+			}
+			continue
 		}
 		room := batch
 		if !r.isLoading() {
@@ -116,6 +129,7 @@ func (r *registry) isNew() bool {
 
 // waiter wakes it when there is something behind the position that it was asked for.
 func (r *registry) waiter(ctx context.Context) {
+	failures := 0 // in a row
 	for {
 		select {
 		case after := <-r.sleeps:
@@ -124,9 +138,11 @@ func (r *registry) waiter(ctx context.Context) {
 				return
 			case errors.Is(err, notifications.ErrSinkClosed):
 				r.o.fail(&FeedError{r.name, err}) // there is nothing behind it, and never will be
-			case err != nil:
-				r.failed(err)
+			case err != nil: // reading may know more: what is gone, ends it there
+				r.o.later(r.o.config.delay(failures), func() { r.o.engine.wake(r) })
+				failures++
 			default:
+				failures = 0
 				r.o.engine.wake(r)
 			}
 		case <-ctx.Done():
@@ -135,35 +151,95 @@ func (r *registry) waiter(ctx context.Context) {
 	}
 }
 
-// take gives records to the repositories that they are of.
+// crossing is how far a rename is that everything else waits for: all that comes before it is
+// done with and saved, and then it is, before anything behind it is begun. So what is read
+// again after a crash never leads across a rename that was done, and names are whose they
+// were.
+type crossing uint8
+
+const (
+	beforeRename crossing = 1 + iota
+	behindRename
+)
+
+// take gives records to the repositories that they are of, up to a rename that has to wait.
 func (r *registry) take(records []notifications.Record) {
+	r.read = records[len(records)-1].Position
 	r.mu.Lock()
-	for i := range records {
-		rec := &records[i]
-		r.read = rec.Position
-		if rec.Event == nil {
-			continue
+	n := 0
+	for ; n < len(records); n++ {
+		rec := &records[n]
+		if r.waitsFor(rec) {
+			r.crossing, r.rest = beforeRename, records[n:]
+			if r.resumes = r.loading; r.loading {
+				r.settle() // what is true in front of it
+			}
+			break
 		}
 		r.dispatch(rec)
 	}
-	r.seen = r.read
-	loading := r.loading
+	loading := r.loading || r.resumes
 	r.mu.Unlock()
 	if loading {
-		r.progress.count(r, len(records))
+		r.progress.count(r, n)
 	}
+}
+
+// waitsFor says whether a record renames what others have heard of. The caller holds the
+// lock.
+func (r *registry) waitsFor(rec *notifications.Record) bool {
+	if !isRename(rec) {
+		return false
+	}
+	for _, name := range []string{rec.Event.Target.FromRepository, rec.Event.Target.Repository} {
+		if repo := r.repos[name]; repo != nil && !r.isDone(repo, rec) && repo.isKnown() {
+			return true
+		}
+	}
+	return false
+}
+
+// cross goes on with a rename when everything in front of it is saved, and behind it when
+// that is. If it cannot yet, it is woken by who saves.
+func (r *registry) cross() (goesOn bool) {
+	r.mu.Lock()
+	if r.waits = r.position != r.seen || len(r.dirty) > 0; r.waits {
+		if r.busy == 0 {
+			r.o.saveNow()
+		}
+		r.mu.Unlock()
+		return false
+	}
+	if r.crossing == beforeRename {
+		r.crossing = behindRename
+		r.dispatch(&r.rest[0])
+		r.mu.Unlock()
+		return true
+	}
+	rest := r.rest[1:]
+	r.crossing, r.rest, r.loading, r.resumes = 0, nil, r.resumes, false
+	r.mu.Unlock()
+	if len(rest) > 0 {
+		r.take(rest)
+	}
+	return true
+}
+
+func isRename(rec *notifications.Record) bool {
+	t := &rec.Event.Target
+	return rec.Event.Action == notifications.ActionRename && t.FromRepository != "" && t.FromRepository != t.Repository
 }
 
 // dispatch finds what a record is for. The caller holds the lock.
 func (r *registry) dispatch(rec *notifications.Record) {
 	t := &rec.Event.Target
-	name, from := t.Repository, t.FromRepository
 	switch {
-	case rec.Event.Action == notifications.ActionRename && from != "" && from != name:
-		r.rename(rec, from, name)
-	case r.o.observes(name) && !r.isDone(r.repos[name], rec):
-		r.repository(name).add(name, item{kind: itemEvent, record: *rec})
+	case isRename(rec):
+		r.rename(rec, t.FromRepository, t.Repository)
+	case r.o.observes(t.Repository) && !r.isDone(r.repos[t.Repository], rec):
+		r.repository(t.Repository).add(t.Repository, item{kind: itemEvent, record: *rec})
 	}
+	r.seen = rec.Position
 }
 
 // isDone says whether a record was done with before the last end. The caller holds the lock.
@@ -183,11 +259,14 @@ func (r *registry) repository(name string) *repository {
 }
 
 // rename ends the activity of one name and begins another one of the new name, which takes
-// over from it. Either side may have been done with before the last end. The caller holds
-// the lock.
+// over from it. The caller holds the lock.
 func (r *registry) rename(rec *notifications.Record, from, to string) {
+	old := r.repos[from]
+	if r.isDone(old, rec) || r.isDone(r.repos[to], rec) {
+		return
+	}
 	var next *repository
-	if r.o.observes(to) && !r.isDone(r.repos[to], rec) {
+	if r.o.observes(to) {
 		if before := r.repos[to]; before != nil {
 			before.end()
 		}
@@ -195,41 +274,45 @@ func (r *registry) rename(rec *notifications.Record, from, to string) {
 		next = newRepository(r, nil)
 		r.repos[to] = next
 	}
-	old := r.repos[from]
-	if old == nil || r.isDone(old, rec) {
-		if next != nil { // as if it were new
-			next.state = &State{Repository: Repository{r.name, to}}
-			next.add(to, item{kind: itemEvent, record: *rec})
-		}
-		return
+	if old != nil {
+		delete(r.repos, from)
 	}
-	delete(r.repos, from)
-	if r.loading && !old.isKnown() {
-		old.giveUp(next, to) // nobody has to be told
+	switch {
+	case old != nil && !r.loading:
+		old.add(from, item{kind: itemRelease, record: *rec, to: next})
+		old.end()
 		if next != nil {
-			next.add(to, item{kind: itemEvent, record: *rec})
+			next.moving = true // until it is acquired
+			next.add(to, item{kind: itemAcquire, record: *rec, from: old})
 		}
 		return
+	case old != nil: // nobody else has heard of it
+		old.giveUp(next, to)
+		r.held = true // or what is loaded once more would find some names as they are now
+	case next != nil:
+		next.state = &State{Repository: Repository{r.name, to}}
 	}
-	old.add(from, item{kind: itemRelease, record: *rec, to: next})
-	moves := r.loading && old.state.Initialized
-	if r.loading {
-		w := old.work
-		w.queue[len(w.queue)-1].tomb = old.hand(next, to) // nobody is at work on it
-	}
-	old.end()
 	if next != nil {
-		next.moving = true // until it is acquired
-		next.add(to, item{kind: itemAcquire, record: *rec, from: old, moves: moves})
+		next.add(to, item{kind: itemEvent, record: *rec})
 	}
 }
 
-// loaded is the end of the first phase: what was read is acted on, and from here on each
-// event is.
+// loaded is the end of the first phase: from here on each event is acted on.
 func (r *registry) loaded() {
 	r.progress.report(r, true)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.settle()
+	for _, repo := range r.repos {
+		if repo.since == 0 && repo.work == nil && repo.isForgettable() {
+			r.dirty[repo] = struct{}{} // it was gone when the last run ended
+			repo.goIfDeleted()
+		}
+	}
+}
+
+// settle acts on what was loaded. The caller holds the lock.
+func (r *registry) settle() {
 	r.loading = false
 	for repo := range r.dirty {
 		repo.settle()

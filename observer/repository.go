@@ -11,10 +11,11 @@ import (
 // is at work on it.
 type repository struct {
 	schedule
-	ended  bool // its name is no longer its own
-	moving bool // its state comes from another name, and is not to be stored yet
-	stored bool // the store has its state
-	news   bool // something was loaded that its Processor does not know of
+	ended   bool // its name is no longer its own
+	moving  bool // its state comes from another name, and is not to be stored yet
+	stored  bool // the store has a state of it
+	changed bool // since that was taken
+	news    bool // something was loaded that its Processor does not know of
 
 	registry *registry
 	state    *State // nil until another has handed it over
@@ -38,12 +39,9 @@ type work struct {
 // item is something to do for a repository.
 type item struct {
 	kind   itemKind
-	loaded bool // while loading
 	record notifications.Record
 	to     *repository // of a release: who takes over, if somebody does
-	tomb   *State      // of a release: what is left, if the state was handed over already
 	from   *repository // of an acquisition: who releases it
-	moves  bool        // of an acquisition: something was prepared under the old name
 }
 
 type itemKind uint8
@@ -63,61 +61,50 @@ func newRepository(r *registry, s *State) *repository {
 // caller holds the lock.
 func (r *repository) add(name string, it item) {
 	g := r.registry
-	it.loaded = g.loading
 	if r.since == 0 {
 		r.since = it.record.Position
 		g.dirty[r] = struct{}{}
 	}
-	if g.loading && it.kind != itemSettle {
+	if g.loading {
 		r.upTo = it.record.Position
-		if it.kind == itemEvent {
-			r.news = r.state.fold(it.record.Event) || r.news
-			return
-		}
-	} else {
-		g.o.pending.Add(1)
+		r.news = r.state.fold(it.record.Event) || r.news
+		return
 	}
+	g.o.pending.Add(1)
 	if r.work == nil {
 		r.work = &work{dep: g.chain.Next(name)}
+		g.busy++
 	}
 	r.work.queue = append(r.work.queue, it)
-	if !g.loading {
-		g.o.engine.wake(r)
-	}
+	g.o.engine.wake(r)
 }
 
 // settle has what was loaded be acted on, once. The caller holds the lock.
 func (r *repository) settle() {
-	s, now := r.state, r.state.now()
-	switch {
-	case r.ended:
-	case s.Told == Disabled && now == Disabled, !r.news && s.Error == "" && s.Told == now:
-		if r.work == nil { // or it was renamed
-			s.Position = r.upTo
-			r.goIfDeleted()
-			return
-		}
-		fallthrough
-	default:
-		r.add(s.Name, item{kind: itemSettle, record: notifications.Record{Position: r.upTo}})
+	if r.ended {
+		return
 	}
+	s, news := r.state, r.news
 	r.news = false
-	r.registry.o.engine.wake(r)
+	if !news && s.Error == "" && s.Told == s.now() {
+		s.Position = max(s.Position, r.upTo)
+		r.goIfDeleted()
+		return
+	}
+	r.add(s.Name, item{kind: itemSettle, record: notifications.Record{Position: r.upTo}})
 }
 
 // end takes its name from it: it does what it still has to do, and no more. The caller
 // holds the lock.
 func (r *repository) end() {
 	r.ended = true
-	if !r.registry.loading {
-		r.registry.o.engine.wake(r)
-	}
+	r.registry.o.engine.wake(r)
 }
 
-// isKnown says whether the store, the Initializer or the Processor have heard of it. The
+// isKnown says whether the store, the Initializer or the Processor may have heard of it. The
 // caller holds the lock.
 func (r *repository) isKnown() bool {
-	return r.stored || r.work != nil || r.state.Initialized || r.state.Told != ""
+	return r.registry.o.crashed || r.stored || r.work != nil || r.state.Initialized || r.state.Told != ""
 }
 
 // giveUp gives what was loaded to another, if there is one, and is no more. The caller holds
@@ -132,25 +119,23 @@ func (r *repository) giveUp(to *repository, name string) {
 	}
 }
 
-// hand gives the state to another under its name, and returns what is left. The caller
-// holds the lock.
-func (r *repository) hand(to *repository, name string) (tomb *State) {
+// hand gives the state to another, if there is one, under its name, and keeps what is left.
+// The caller holds the lock.
+func (r *repository) hand(to *repository, name string) {
 	s := r.state
-	tomb = s.released()
-	r.state = tomb
+	r.state = s.released()
 	if to != nil {
 		s.Name, s.Told, s.Deleted = strings.Clone(name), "", false
-		to.state, to.news, to.upTo = s, true, r.upTo
+		to.state = s
 		r.work.heir = to
 	}
-	return tomb
 }
 
-func (r *repository) run() { r.drive(ofRepository) }
+func (r *repository) run() { r.drive(nil) }
 
 // drive does one step after the other, as the lane or as a workflow of it, as long as there
 // is one for it.
-func (r *repository) drive(as kind) {
+func (r *repository) drive(as *workflow) {
 	for n := 0; ; n++ {
 		st, rec, ok := r.next(as, n == turn)
 		if !ok {
@@ -160,20 +145,24 @@ func (r *repository) drive(as kind) {
 	}
 }
 
-// next returns the next step of the lane or of the workflow. If there is none, it has woken
-// whoever goes on, at once if that is the other or the turn is over.
-func (r *repository) next(as kind, over bool) (st step, rec notifications.Record, ok bool) {
+// next returns the next step of the lane (nil) or of the workflow. If there is none, it has
+// woken whoever goes on, at once if that is the other or the turn is over. A workflow that
+// was woken too late, by a timer, has nothing to do any more: the lane is at work.
+func (r *repository) next(as *workflow, over bool) (st step, rec notifications.Record, ok bool) {
 	g := r.registry
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w := r.work
 	switch {
-	case w == nil, w.pause, g.o.engine.isStopped():
+	case w == nil, w.pause, as != w.flow:
 		return
-	case as == ofRepository && w.flow != nil:
+	case g.o.engine.isStopped():
+		if w.plan.begun && w.plan.at == w.plan.n {
+			r.done() // or it would come again
+		}
 		return
-	case over && as == ofWorkflow:
-		g.o.engine.wake(w.flow)
+	case over && as != nil:
+		g.o.engine.wake(as)
 		return
 	case over:
 		g.o.engine.wake(r)
@@ -225,17 +214,10 @@ func (r *repository) begin() bool {
 	}
 	e := it.record.Event
 	switch it.kind {
-	case itemEvent:
+	case itemEvent, itemAcquire:
 		r.state.fold(e)
 	case itemRelease:
-		if it.tomb == nil {
-			it.tomb = r.hand(it.to, e.Target.Repository)
-		}
-	case itemAcquire:
-		if !it.loaded {
-			it.moves = r.state.Initialized
-			r.state.fold(e)
-		}
+		r.hand(it.to, e.Target.Repository)
 	}
 	w.plan = r.planFor(it)
 	return true
@@ -264,41 +246,53 @@ func (r *repository) done() {
 		it.from.work.dep.Done() // from here on, its old name may be another's
 		g.unblock()
 	}
+	r.changed = true
 	w.queue[0] = item{}
 	w.queue = w.queue[1:]
 	w.plan = plan{}
-	if !it.loaded || it.kind == itemSettle {
-		g.o.handled()
-	}
+	g.o.handled()
 }
 
 // rest is when there is nothing more to do. The caller holds the lock.
 func (r *repository) rest() {
-	w := r.work
+	g, w := r.registry, r.work
+	if w.queue == nil {
+		return // it has ended, and was woken once more
+	}
+	w.queue = nil
+	if g.busy--; g.busy == 0 && g.waits {
+		g.o.saveNow()
+	}
 	if !r.ended {
 		w.dep.Done()
 		r.work = nil
 		r.goIfDeleted()
 		return
 	}
-	w.queue = nil
 	if w.heir == nil {
 		w.dep.Done()
-		r.registry.unblock() // who has its name
+		g.unblock() // who has its name
 	}
 }
 
 // goIfDeleted forgets a repository that is gone, when everybody knows it. The caller holds
 // the lock.
 func (r *repository) goIfDeleted() {
-	if s := r.state; s.Told == Disabled && s.Deleted && s.Error == "" && !r.ended {
+	if r.isForgettable() {
 		r.ended = true
-		delete(r.registry.repos, s.Name)
+		delete(r.registry.repos, r.state.Name)
 	}
 }
 
+// isForgettable says whether there is nothing that anybody has still to be told. The caller
+// holds the lock.
+func (r *repository) isForgettable() bool {
+	s := r.state
+	return !r.ended && s.Told == Disabled && s.Deleted && s.Error == ""
+}
+
 // did is behind a step that has succeeded, or failed.
-func (r *repository) did(st step, as kind, err error) {
+func (r *repository) did(st step, as *workflow, err error) {
 	g := r.registry
 	o := g.o
 	g.mu.Lock()
@@ -327,8 +321,8 @@ func (r *repository) did(st step, as kind, err error) {
 	log.Warnf("observer: %s failed; it is tried again", st)
 	w.pause = true
 	var who activity = r
-	if as == ofWorkflow {
-		who = w.flow
+	if as != nil {
+		who = as
 	}
 	o.later(o.config.delay(w.plan.tries-1), func() {
 		g.mu.Lock()
@@ -349,4 +343,4 @@ func newWorkflow(r *repository) *workflow {
 	return &workflow{schedule{kind: ofWorkflow}, r}
 }
 
-func (w *workflow) run() { w.of.drive(ofWorkflow) }
+func (w *workflow) run() { w.of.drive(w) }

@@ -15,6 +15,8 @@ func (o *Observer) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("observer: loading what was saved: %w", err)
 	}
+	_, o.crashed = all[runningKey]
+	delete(all, runningKey)
 	for key, value := range all {
 		if name, ok := strings.CutPrefix(key, positionKey); ok {
 			r := o.registries[name]
@@ -45,6 +47,19 @@ func (o *Observer) load(ctx context.Context) error {
 	return nil
 }
 
+// saveRunning stores that an observer runs, or has come to its end. In between it may tell
+// others of repositories that the store has not heard of.
+func (o *Observer) saveRunning(ctx context.Context, runs bool) error {
+	change := map[string][]byte{runningKey: nil}
+	if runs {
+		change[runningKey] = []byte("true")
+	}
+	if err := o.config.Store.Save(ctx, change); err != nil {
+		return fmt.Errorf("observer: saving: %w", err)
+	}
+	return nil
+}
+
 // keepSaving saves what has changed, again and again, until ctx ends.
 func (o *Observer) keepSaving(ctx context.Context) {
 	timer := time.NewTimer(o.config.SaveInterval)
@@ -52,6 +67,7 @@ func (o *Observer) keepSaving(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
+		case <-o.kicks:
 		case <-ctx.Done():
 			return
 		}
@@ -61,6 +77,14 @@ func (o *Observer) keepSaving(ctx context.Context) {
 		}
 		// Large states should not keep everybody busy with saving.
 		timer.Reset(max(o.config.SaveInterval, 10*time.Since(start)))
+	}
+}
+
+// saveNow has it save soon: somebody waits for that.
+func (o *Observer) saveNow() {
+	select {
+	case o.kicks <- struct{}{}:
+	default:
 	}
 }
 
@@ -77,6 +101,9 @@ func (o *Observer) save(ctx context.Context) error {
 	positions := make(map[*registry]uint64)
 	all := make(map[*registry][]saved)
 	for _, r := range o.registries {
+		if r.isHeld() {
+			continue
+		}
 		var err error
 		if all[r], positions[r], err = r.changes(changes); err != nil {
 			return err
@@ -91,13 +118,22 @@ func (o *Observer) save(ctx context.Context) error {
 	if err := o.config.Store.Save(ctx, changes); err != nil {
 		return fmt.Errorf("observer: saving: %w", err)
 	}
-	for _, r := range o.registries {
-		r.stores(all[r], positions[r])
-		if err := r.hold(positions[r]); err != nil {
+	for r, position := range positions {
+		r.stores(all[r], position)
+		if err := r.hold(position); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isHeld says whether nothing may be saved now: while it loads, its place may not even be
+// known.
+func (r *registry) isHeld() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = r.held && (r.loading || r.busy > 0)
+	return r.loading || r.held
 }
 
 // hold has the feed keep what is behind a position.
@@ -123,21 +159,19 @@ func (r *registry) changes(to map[string][]byte) (all []saved, position uint64, 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.chain.Gc()
-	if r.loading {
-		return nil, r.position, nil
-	}
 	position = r.seen
 	included := make(map[*repository]bool)
 	for repo := range r.dirty {
 		if repo.ended || repo.moving || repo.state == nil {
-			continue
+			continue // it has no name, or not its state yet
 		}
+		included[repo] = true
 		value, err := json.Marshal(repo.state)
 		if err != nil {
 			return nil, 0, err
 		}
 		to[repo.state.key()] = value
-		included[repo] = true
+		repo.changed = false
 		all = append(all, saved{repo: repo, upTo: repo.state.Position})
 		if next := repo.undone(); next > 0 {
 			position = min(position, next-1)
@@ -146,7 +180,7 @@ func (r *registry) changes(to map[string][]byte) (all []saved, position uint64, 
 	for repo := range r.dirty {
 		switch {
 		case included[repo]:
-		case !repo.isOver(included):
+		case !repo.ended || !repo.isOver(included):
 			position = min(position, repo.since-1)
 		default:
 			if key := repo.state.key(); r.repos[repo.state.Name] == nil {
@@ -165,7 +199,7 @@ func (r *repository) undone() uint64 {
 		return 0
 	}
 	it := &r.work.queue[0]
-	if it.loaded || it.kind == itemSettle {
+	if it.kind == itemSettle {
 		return r.since // all that was loaded
 	}
 	return it.record.Position
@@ -175,18 +209,13 @@ func (r *repository) undone() uint64 {
 // all, and whoever was given its state is stored, or will be with this. The caller holds the
 // lock.
 func (r *repository) isOver(included map[*repository]bool) bool {
-	h := r
-	for h != nil && h.ended {
-		switch w := h.work; {
-		case w == nil:
-			h = nil
-		case len(w.queue) > 0:
-			return false
-		default:
-			h = w.heir
-		}
+	switch {
+	case !r.ended, r.work != nil && len(r.work.queue) > 0:
+		return false
+	case r.work == nil || r.work.heir == nil:
+		return true
 	}
-	return h == nil || included[h] || h.stored
+	return r.work.heir.stored || included[r.work.heir]
 }
 
 // stores notes that the store has it.
@@ -194,6 +223,9 @@ func (r *registry) stores(all []saved, position uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.position, r.known = position, true
+	if r.waits {
+		r.o.engine.wake(r)
+	}
 	for _, s := range all {
 		repo := s.repo
 		if s.gone {
@@ -201,13 +233,14 @@ func (r *registry) stores(all []saved, position uint64) {
 			continue
 		}
 		repo.stored = true
-		switch {
-		case repo.ended, repo.state.Position > s.upTo: // more was done meanwhile
-			repo.since = s.upTo + 1
+		switch next := repo.undone(); {
+		case next > 0 && !repo.ended:
+			repo.since = next
+		case repo.ended, repo.changed: // meanwhile
+			repo.since = max(repo.since, s.upTo+1)
 		default:
-			if repo.since = repo.undone(); repo.since == 0 {
-				delete(r.dirty, repo)
-			}
+			repo.since = 0
+			delete(r.dirty, repo)
 		}
 	}
 }

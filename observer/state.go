@@ -80,7 +80,7 @@ func (s *State) fold(e *notifications.Event) (news bool) {
 		return false
 	case notifications.ActionPush, notifications.ActionMount:
 		s.Deleted = false
-		if t.Type == notifications.TypeManifest || t.Type == "" && isManifest(t.MediaType) {
+		if t.Type == notifications.TypeManifest || t.Type == "" && (t.Tag != "" || isManifest(t.MediaType)) {
 			s.put(t)
 		}
 	case notifications.ActionDelete:

@@ -15,6 +15,7 @@ type Store interface {
 }
 
 const (
+	runningKey  = "running"
 	positionKey = "position/" // and the feed's name
 	stateKey    = "state/"    // and the feed's name, a slash, and the repository's
 )

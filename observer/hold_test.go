@@ -1,0 +1,51 @@
+package observer
+
+import (
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/registry-notifications/notifications"
+	"github.com/registry-notifications/notifications/journal"
+	"github.com/registry-notifications/notifications/sinktest"
+)
+
+// TestHoldFirst: a journal keeps what is not done with from the start of the first Watch on,
+// and not only from the first save.
+func TestHoldFirst(t *testing.T) {
+	r := newRig(t)
+	config := journal.Config{SegmentBytes: 64 << 10, Sync: journal.SyncNone}
+	config.Logger = quiet()
+	j, err := journal.Open(filepath.Join(t.TempDir(), "events"), config)
+	require.NoError(t, err)
+	// Nobody has held anything so far, and the journal has forgotten some of it.
+	fill := func(n int) {
+		for i := range n {
+			require.NoError(t, j.Write(t.Context(), push("r"+strconv.Itoa(i%7), "v1")))
+		}
+	}
+	fill(1500)
+	first := j.Stat().First
+	require.Greater(t, first, uint64(1))
+
+	// While the first calls are under way, nothing is saved, and much is written.
+	var once sync.Once
+	entered, leave := make(chan struct{}), make(chan struct{})
+	r.hold = func(string) {
+		once.Do(func() { close(entered) })
+		<-leave
+	}
+	r.config.Feeds, r.config.Hold = map[string]notifications.Feed{"r": j}, "observer"
+	r.start()
+	<-entered
+	fill(1500)
+	kept := j.Stat().First
+	close(leave)
+	require.Equal(t, first, kept)
+	sinktest.Eventually(t, func() bool { return r.o.Stat()["r"].Position == j.Last() }, "all is done with")
+	require.NoError(t, r.stop())
+	require.NoError(t, j.Close(t.Context()))
+}
