@@ -22,7 +22,8 @@
 //
 // Then it watches: each event is folded into its repository's state, calls what follows from
 // it (Enable for a repository that is new, Disable for one that was deleted, Freeze,
-// Unfreeze), and then Event.
+// Unfreeze), and then Event. A pull, or the delete of something in a repository that nobody
+// knows, calls Event alone: it may have come late, behind the end of that repository.
 //
 // # Activities, lanes and limits
 //
@@ -39,10 +40,13 @@
 // waits (for its workflow, for another try, for the lane that its state comes from) sleeps,
 // too, and takes up none of the limits. So lanes can never starve what they wait for.
 //
-// A rename ends the activity of the old name, behind what it still has to do, with a release
-// (Disable under the old name); a new activity of the new name begins with an acquisition,
-// behind what the one before under that name has still to do: Move, and Enable. [DepChain]
-// is what says who waits for whom.
+// A rename ends the activity of the old name with a release (Disable under the old name); a new
+// activity of the new name begins with an acquisition: Move, and Enable. [DepChain] is what
+// says who waits for whom. A rename of a repository that somebody was told of is a step of
+// its own, while loading, too: the feed's other events wait until what is in front of it is
+// saved, and then until it is itself. So no crash ever leads across a rename that was done,
+// and no Move comes again when names are others' already. Among repositories that nobody was
+// told of, renames are folded as all else is.
 //
 // # What is guaranteed
 //

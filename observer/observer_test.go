@@ -157,3 +157,31 @@ func TestErrors(t *testing.T) {
 	assert.Zero(t, r.o.Stat()["r"].Failed)
 	require.NoError(t, r.stop())
 }
+
+// TestLate: what comes behind the end of a repository makes it no new one, whether it is
+// forgotten by then or not.
+func TestLate(t *testing.T) {
+	late := []*notifications.Event{
+		event(notifications.ActionPull, notifications.TypeManifest, "a"),
+		event(notifications.ActionDelete, notifications.TypeTag, "a"),
+	}
+	r := newRig(t)
+	r.write(push("a", "v1"))
+	r.start()
+	r.settles()
+	r.take()
+	r.write(removed("a"))
+	r.write(late...)
+	r.settles()
+	want := []string{"disable a", "delete a 2", "pull a 3", "delete a 4"}
+	assert.Equal(t, want, r.take())
+	assert.Empty(t, r.store.get("state/r/a"))
+	r.write(late...)
+	r.settles()
+	assert.Equal(t, []string{"pull a 5", "delete a 6"}, r.take())
+	assert.Empty(t, r.store.get("state/r/a"))
+	require.NoError(t, r.stop())
+	r.write(late...)
+	assert.Empty(t, r.runs())
+	assert.Empty(t, r.store.get("state/r/a"))
+}

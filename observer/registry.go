@@ -237,7 +237,7 @@ func (r *registry) dispatch(rec *notifications.Record) {
 	case isRename(rec):
 		r.rename(rec, t.FromRepository, t.Repository)
 	case r.o.observes(t.Repository) && !r.isDone(r.repos[t.Repository], rec):
-		r.repository(t.Repository).add(t.Repository, item{kind: itemEvent, record: *rec})
+		r.repository(t.Repository, saysOfIt(rec.Event)).add(t.Repository, item{kind: itemEvent, record: *rec})
 	}
 	r.seen = rec.Position
 }
@@ -247,12 +247,16 @@ func (r *registry) isDone(repo *repository, rec *notifications.Record) bool {
 	return r.loading && repo != nil && rec.Position <= repo.state.Position
 }
 
-// repository returns the one of a name, new if there is none. The caller holds the lock.
-func (r *registry) repository(name string) *repository {
+// repository returns the one of a name, new if there is none: one that nobody has to be told
+// of, unless it may be there. The caller holds the lock.
+func (r *registry) repository(name string, there bool) *repository {
 	repo := r.repos[name]
 	if repo == nil {
 		name = strings.Clone(name)
 		repo = newRepository(r, &State{Repository: Repository{r.name, name}})
+		if !there {
+			repo.state.Deleted, repo.state.Told = true, Disabled
+		}
 		r.repos[name] = repo
 	}
 	return repo

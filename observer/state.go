@@ -84,11 +84,27 @@ func (s *State) fold(e *notifications.Event) (news bool) {
 			s.put(t)
 		}
 	case notifications.ActionDelete:
+		if s.Deleted && !saysOfIt(e) {
+			return false
+		}
 		s.drop(t)
 	case ActionFreeze:
 		s.Frozen = true
 	case ActionUnfreeze:
 		s.Frozen = false
+	}
+	return true
+}
+
+// saysOfIt says whether an event says that its repository is there, or is gone. A pull, and
+// the delete of something in it, may come late, behind its end.
+func saysOfIt(e *notifications.Event) bool {
+	t := &e.Target
+	switch e.Action {
+	case notifications.ActionPull:
+		return false
+	case notifications.ActionDelete:
+		return t.Type == notifications.TypeRepository || t.Type == "" && t.Digest == "" && t.Tag == ""
 	}
 	return true
 }
