@@ -46,8 +46,8 @@ type log struct {
 	tail      tail
 	named     map[string]*place
 	idle      []*cursor
-	readers   []*reader // for feeds, each where somebody may go on
-	finished  bool      // no reader may wait any more
+	readers   []*reader     // for feeds, each where somebody may go on
+	finished  bool          // no reader may wait any more
 	room      chan struct{} // closed, and made anew, when something may have changed for those who wait
 	damage    spans         // that was reported
 	doomed    []*segment    // to be removed when the places are saved
