@@ -55,7 +55,7 @@ type Config struct {
 	SaveInterval time.Duration
 
 	// Grace is how long calls that are under way may take when Watch is to end. Then their
-	// context ends, too. Zero means 30s.
+	// context ends, too; Watch waits for those that do not listen to it. Zero means 30s.
 	Grace time.Duration
 
 	// Hold is the name of a place that feeds keep which can: a journal then keeps what is

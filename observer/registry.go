@@ -30,7 +30,8 @@ type registry struct {
 	mu       sync.Mutex // guards the rest, and what its repositories say that it does
 	loading  bool
 	busy     int    // repositories with something to do
-	held     bool   // nothing is saved before all that was loaded is done with
+	settling int    // those of which what was loaded is not done with
+	held     bool   // nothing is saved before that is
 	resumes  bool   // loading, behind a rename
 	waits    bool   // for everything to be done with and saved
 	known    bool   // position is of an earlier run
@@ -79,7 +80,10 @@ func (r *registry) run() {
 			r.failed(err)
 			return
 		}
-		r.failures = 0
+		if r.failures > 0 {
+			r.o.config.Logger.WithField("feed", r.name).Info("observer: reading a feed works again")
+			r.failures = 0
+		}
 		if len(records) == 0 {
 			if r.isLoading() {
 				r.loaded()
@@ -114,7 +118,9 @@ func (r *registry) failed(err error) {
 	case errors.As(err, &gone), errors.Is(err, notifications.ErrSinkClosed):
 		r.o.fail(&FeedError{r.name, err})
 	default:
-		r.o.config.Logger.WithField("feed", r.name).WithError(err).Warn("observer: reading a feed failed; it is tried again")
+		if r.failures == 0 {
+			r.o.config.Logger.WithField("feed", r.name).WithError(err).Warn("observer: reading a feed failed; it is tried again")
+		}
 		r.o.later(r.o.config.delay(r.failures), func() { r.o.engine.wake(r) })
 		r.failures++
 	}

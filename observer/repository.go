@@ -91,6 +91,7 @@ func (r *repository) settle() {
 		r.goIfDeleted()
 		return
 	}
+	r.registry.settling++
 	r.add(s.Name, item{kind: itemSettle, record: notifications.Record{Position: r.upTo}})
 }
 
@@ -241,6 +242,8 @@ func (r *repository) done() {
 	case itemRelease:
 		w.released = true
 		g.unblock()
+	case itemSettle:
+		g.settling--
 	case itemAcquire:
 		r.moving = false
 		it.from.work.dep.Done() // from here on, its old name may be another's

@@ -64,6 +64,7 @@ func (o *Observer) saveRunning(ctx context.Context, runs bool) error {
 func (o *Observer) keepSaving(ctx context.Context) {
 	timer := time.NewTimer(o.config.SaveInterval)
 	defer timer.Stop()
+	failing := false
 	for {
 		select {
 		case <-timer.C:
@@ -72,8 +73,15 @@ func (o *Observer) keepSaving(ctx context.Context) {
 			return
 		}
 		start := time.Now()
-		if err := o.save(ctx); err != nil && ctx.Err() == nil {
-			o.config.Logger.WithError(err).Error("observer: saving failed; it is tried again")
+		switch err := o.save(ctx); {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failing:
+			o.config.Logger.WithError(err).Error("observer: saving failed; all goes on, it is tried again, and comes again after a crash")
+			failing = true
+		case err == nil && failing:
+			o.config.Logger.Info("observer: saving works again")
+			failing = false
 		}
 		// Large states should not keep everybody busy with saving.
 		timer.Reset(max(o.config.SaveInterval, 10*time.Since(start)))
@@ -132,7 +140,7 @@ func (o *Observer) save(ctx context.Context) error {
 func (r *registry) isHeld() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = r.held && (r.loading || r.busy > 0)
+	r.held = r.held && (r.loading || r.settling > 0)
 	return r.loading || r.held
 }
 
