@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seedsFlag = flag.Int("seeds", 0, "how many random programs are tried; zero means 10,000 of the engine and 1,000 each of observers")
+	seedsFlag = flag.Int("seeds", 0, "how many random programs are tried; zero means 10,000 of the engine and 300 each of observers")
 	seedFlag  = flag.Uint64("seed", 0, "try the program of this `seed` alone; zero tries -seeds of them")
 )
 

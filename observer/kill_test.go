@@ -46,7 +46,7 @@ const (
 // starts another one, again and again. Whenever one is dead, what it has saved has to be
 // behind what its Processor did; in the end all events are done with.
 func TestKill(t *testing.T) {
-	lives, each := 20, 1500
+	lives, each := 20, 500
 	if *long {
 		lives, each = 120, 400
 	}

@@ -48,9 +48,9 @@ func TestOrder(t *testing.T) {
 		share    int // of the events
 	}{{"prepares", true, 4}, {"prepares nothing", false, 1}} {
 		t.Run(c.name, func(t *testing.T) {
-			total := 20_000 * c.share
+			total := 8000 * c.share
 			if *long {
-				total *= 10
+				total *= 25
 			}
 			testOrder(t, c.prepares, total)
 		})

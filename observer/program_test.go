@@ -240,7 +240,7 @@ func TestPrograms(t *testing.T) {
 // testPrograms starts an observer up to some times.
 func testPrograms(t *testing.T, renames bool, mostLives int) {
 	var told, full, lives int
-	n := eachSeed(t, 1000, func(t *testing.T, seed uint64) {
+	n := eachSeed(t, 300, func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		w, feed, store := newStory(r, renames), new(sinktest.Feed), new(memory)
 		config := Config{

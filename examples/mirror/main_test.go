@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 
 // asProgram has the test binary be the program, whose sides are processes of their own.
 const asProgram = "MIRROR_TEST_AS_PROGRAM"
+
+var long = flag.Bool("long", false, "kill the sides more often")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
@@ -57,8 +60,8 @@ $`, out.String())
 // TestKills: a side is killed at a random moment, again and again, and in the end nothing is
 // missing and nothing is too much.
 func TestKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long")
+	if !*long {
+		t.Skip("with -long: TestRun kills each side once")
 	}
 	t.Setenv(asProgram, "yes")
 	var out bytes.Buffer
