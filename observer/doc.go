@@ -17,7 +17,9 @@
 // First it loads: all that is in a feed behind the position of the last end, up to where it
 // would have to wait, is folded into the states of the repositories. Then the [Processor] is
 // called once for each repository of which there was anything new, for what is true in the
-// end: Enable, Disable or Freeze. What has been undone in between, nobody is told.
+// end: Enable, Disable or Freeze. What has been undone in between, nobody is told. (A rename of
+// a repository that somebody was told of divides it: up to there everything is told, and then
+// it goes on loading.)
 // Repositories whose last attempt failed, and of which there is nothing new, are left alone.
 //
 // Then it watches: each event is folded into its repository's state, calls what follows from
@@ -45,8 +47,11 @@
 // says who waits for whom. A rename of a repository that somebody was told of is a step of
 // its own, while loading, too: the feed's other events wait until what is in front of it is
 // saved, and then until it is itself. So no crash ever leads across a rename that was done,
-// and no Move comes again when names are others' already. Among repositories that nobody was
-// told of, renames are folded as all else is.
+// and no Move comes again when names are others' already. The wait is for what is queued in front of
+// it, retries included: a call that never returns stops its feed at the next rename. Among
+// repositories that nobody was told of, renames are folded as all else is; if the process is
+// killed before the first save behind that, they come again one by one, and Disable and Move
+// may name what another repository has by then.
 //
 // # What is guaranteed
 //

@@ -18,7 +18,8 @@ import (
 	"github.com/registry-notifications/notifications/internal/owner"
 )
 
-// FileStore is a Store in a file of one line for each Save:
+// FileStore is a Store in a file of one line for each Save. In memory it has all values once
+// more, as they are in the file:
 //
 //	6f1d2c3a {"position/registry":12,"state/registry/team/app":{…}}
 //

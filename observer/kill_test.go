@@ -75,7 +75,11 @@ func TestKill(t *testing.T) {
 	require.NoError(t, c.cmd.Wait(), "%s", &c.out)
 	past.check(t, args)
 	assert.EqualValues(t, args.Events, past.position)
-	past.checkEnd(t)
+	if *long {
+		// Killed before the first save behind a load with renames, what was prepared can become
+		// another's: see the package's documentation.
+		past.checkEnd(t)
+	}
 	t.Logf("%d lives, %d events, %d calls; %d lives have saved a position: %v",
 		lives, args.Events, len(past.lines), len(past.positions), past.positions)
 	assert.Greater(t, len(past.positions), 1, "nothing was saved before the end")

@@ -42,7 +42,9 @@ type Config struct {
 
 	// MaxInFlight is how many requests may be in progress at once. With MaxBytes it bounds
 	// the memory: a request has its body, as far as it has come, and when that is verified
-	// its events, of which each has a copy of its bytes and its strings. Zero means 64.
+	// its events, of which each has a copy of its bytes and its strings. Zero means 64. Those
+	// that only a signature can let in get three quarters of it. Whoever reaches the receiver
+	// can hold these for as long as Timeout: limit connections for each address in front.
 	MaxInFlight int
 
 	// Timeout is how long one request may take, from its header to the sink's answer. Zero
@@ -55,8 +57,8 @@ type Config struct {
 	// not written again. Each takes about 50 bytes. Zero means 65,536, and -1 none.
 	Window int
 
-	// History says what the sink took before this process: New reads it into the window,
-	// so that what comes again after a crash is recognised, too. Nil means the sink, if it
+	// History says what the sink took before this process: New reads it into the window, for
+	// as long as that takes, so that what comes again after a crash is recognised, too. Nil means the sink, if it
 	// is a Feed, as a journal is. (It keeps what all of its sinks have settled only as long
 	// as its Config.Retain says.)
 	History notifications.Feed `json:"-" yaml:"-"`

@@ -127,11 +127,17 @@ func (r *Receiver) leave() {
 	}
 }
 
-// admit is asked before memory is taken for a request.
-func (r *Receiver) admit() bool {
+// admit is asked before memory is taken for a request. A quarter is kept for those who are
+// known by their headers: whoever writes a signature that is none gets a place all the same,
+// until its body is there.
+func (r *Receiver) admit(known bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.metrics.InFlight == r.maxInFlight {
+	limit := r.maxInFlight
+	if !known {
+		limit -= limit / 4
+	}
+	if r.metrics.InFlight >= limit {
 		return false
 	}
 	r.metrics.InFlight++
@@ -159,7 +165,7 @@ func (r *Receiver) receive(w http.ResponseWriter, req *http.Request) *answer {
 		r.strangers.came(r.log, req.RemoteAddr, errNoSignature)
 		return unauthorized()
 	}
-	if !r.admit() {
+	if !r.admit(known) {
 		return busy("too many requests at once")
 	}
 	defer r.dismiss()

@@ -157,7 +157,9 @@ func (w *window) load(ctx context.Context, history notifications.Feed) error {
 		}
 		w.mu.Lock()
 		for _, r := range records {
-			w.remember(keyOf(r.Event.ID))
+			if r.Event.ID != "" {
+				w.remember(keyOf(r.Event.ID))
+			}
 		}
 		w.mu.Unlock()
 		after = records[len(records)-1].Position
