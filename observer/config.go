@@ -47,15 +47,19 @@ type Config struct {
 	// in the end, is random.
 	Backoff, MaxBackoff time.Duration
 
-	// MaxPending is how many events are read ahead of what is done, of all feeds together.
-	// Zero means 16,384. While it loads, what is read is folded, and not counted.
+	// MaxPending is how many events are read ahead of what is done, of all feeds together,
+	// however large these are. Zero means 16,384. One repository that has as many waiting
+	// stops all. While it loads, what is read is folded, and not counted.
 	MaxPending int
 
-	// SaveInterval is how often positions and states are saved. Zero means 1s.
+	// SaveInterval is how often positions and states are saved: at most that often, and less
+	// if it takes more than a tenth of the time. Zero means 1s. Renames, and the end of a load,
+	// are saved at once.
 	SaveInterval time.Duration
 
 	// Grace is how long calls that are under way may take when Watch is to end. Then their
-	// context ends, too; Watch waits for those that do not listen to it. Zero means 30s.
+	// context ends, too; Watch waits for those that do not listen to it. The last save may
+	// take as long again. Zero means 30s.
 	Grace time.Duration
 
 	// Hold is the name of a place that feeds keep which can: a journal then keeps what is

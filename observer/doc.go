@@ -15,11 +15,10 @@
 // # Two phases
 //
 // First it loads: all that is in a feed behind the position of the last end, up to where it
-// would have to wait, is folded into the states of the repositories. Then the [Processor] is
-// called once for each repository of which there was anything new, for what is true in the
-// end: Enable, Disable or Freeze. What has been undone in between, nobody is told. (A rename of
-// a repository that somebody was told of divides it: up to there everything is told, and then
-// it goes on loading.)
+// would have to wait, is folded into the states of the repositories. These are saved, as
+// something that has still to be told ([State].Untold); then the [Processor] is called once for
+// each repository of which there was anything new, for what is true in the end: Enable, Disable
+// or Freeze. What has been undone in between, nobody is told.
 // Repositories whose last attempt failed, and of which there is nothing new, are left alone.
 //
 // Then it watches: each event is folded into its repository's state, calls what follows from
@@ -46,22 +45,23 @@
 // activity of the new name begins with an acquisition: Move, and Enable. [DepChain] is what
 // says who waits for whom. A rename of a repository that somebody was told of is a step of
 // its own, while loading, too: the feed's other events wait until what is in front of it is
-// saved, and then until it is itself. So no crash ever leads across a rename that was done,
-// and no Move comes again when names are others' already. The wait is for what is queued in front of
-// it, retries included: a call that never returns stops its feed at the next rename. Among
-// repositories that nobody was told of, renames are folded as all else is; if the process is
-// killed before the first save behind that, they come again one by one, and Disable and Move
-// may name what another repository has by then.
+// done with and saved, and then until it is itself ([Stat].Waits). So no crash ever leads across
+// a rename that was done, and no Move comes again when names are others' already. The wait is
+// for what is queued in front of it, retries included: a call that never returns stops its feed
+// at the next rename. Among repositories that nobody was told of, renames are folded as all
+// else is.
 //
 // # What is guaranteed
 //
 // Order. Calls for one repository come one after another, in the order of its events, also
 // across a rename.
 //
-// At least once. The position that is saved is in front of every event that is not done
-// with, and states are saved with it. After a crash, what was done since comes again: as
-// what is new while nobody watched. Nothing is left out. What a feed does not have any more
-// ends Watch with an error; Config.Hold keeps a journal from forgetting it.
+// At least once. The position that is saved is in front of every event that is neither done
+// with nor in a state that says that it has still to be told, and states are saved with it.
+// After a crash, what was done since comes again: as what is new while nobody watched. Nothing
+// is left out. What a feed does not have any more ends Watch with an error; Config.Hold keeps a
+// journal from forgetting it. While nothing can be saved, what was loaded is not told, and
+// renames wait; all else goes on.
 //
 // Errors. A call that fails, or panics, is tried again (Config.Retries). Then its error is
 // stored in the state of its repository, and others go on. The next event of that repository

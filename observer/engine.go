@@ -77,6 +77,14 @@ func (e *engine) dispatch() {
 // room for one other: those that wait besides still have to.
 func (e *engine) work(a activity) {
 	defer e.ended.Done()
+	defer func() {
+		if a != nil { // it has ended this goroutine
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.rest(a)
+			e.dispatch()
+		}
+	}()
 	for a != nil {
 		a.run()
 		e.mu.Lock()

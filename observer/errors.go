@@ -1,6 +1,7 @@
 package observer
 
 import (
+	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -14,6 +15,9 @@ type FeedError struct {
 
 func (e *FeedError) Error() string { return fmt.Sprintf("observer: feed %q: %v", e.Feed, e.Err) }
 func (e *FeedError) Unwrap() error { return e.Err }
+
+// errGoexit is of a call that has not returned.
+var errGoexit = errors.New("it has ended its goroutine (runtime.Goexit)")
 
 // maxMessage is how long a stored error may be, in characters.
 const maxMessage = 120

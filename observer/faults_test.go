@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -355,4 +356,94 @@ func TestEnds(t *testing.T) {
 	r.start()
 	r.settles()
 	assert.ErrorContains(t, r.o.Watch(t.Context()), "already")
+}
+
+// TestMoreThanHalf: what waits behind one repository is no room, and what is left is used.
+func TestMoreThanHalf(t *testing.T) {
+	r := newRig(t)
+	r.config.MaxPending = 100
+	release := make(chan struct{})
+	r.hold = func(call string) {
+		if call == "push slow 1" {
+			<-release
+		}
+	}
+	r.start()
+	r.settles()
+	for range 60 {
+		r.write(push("slow", "v1"))
+	}
+	for i := range 500 {
+		r.write(push(fmt.Sprint("other", i%20), "v1"))
+	}
+	sinktest.Eventually(t, func() bool {
+		n := 0
+		for _, call := range r.read() {
+			if strings.HasPrefix(call, "push other") {
+				n++
+			}
+		}
+		return n == 500
+	}, "others go on")
+	close(release)
+	r.settles()
+	require.NoError(t, r.stop())
+}
+
+// TestStoreHangs: the end waits for the store no longer than Grace.
+func TestStoreHangs(t *testing.T) {
+	r := newRig(t)
+	r.config.Grace = 20 * time.Millisecond
+	slow := &slowStore{memory: r.store, entered: make(chan struct{}), leave: make(chan struct{})}
+	r.config.Store = slow
+	r.write(push("a", "v1"))
+	r.start()
+	<-slow.entered
+	assert.ErrorIs(t, r.stop(), context.DeadlineExceeded)
+	assert.Empty(t, r.read(), "nobody is told what is not saved")
+	r.config.Store = r.store
+	assert.Equal(t, []string{"enable a"}, r.runs())
+}
+
+// slowStore is a store whose saves wait.
+type slowStore struct {
+	*memory
+	once           sync.Once
+	entered, leave chan struct{} // leave is closed by the test
+}
+
+func (s *slowStore) Save(ctx context.Context, changes map[string][]byte) error {
+	s.once.Do(func() { close(s.entered) })
+	select {
+	case <-s.leave:
+		return s.memory.Save(ctx, changes)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestGoexit: a call that ends its goroutine, as a test's FailNow does, has failed, and takes
+// no place of others with it.
+func TestGoexit(t *testing.T) {
+	r := newRig(t)
+	r.config.Activities, r.config.Lanes, r.config.Retries = 2, 1, 1
+	k := &keeper{diary: r.diary}
+	r.config.Initializer = k
+	r.fail = func(call string) error {
+		if strings.HasSuffix(call, " a") {
+			runtime.Goexit()
+		}
+		return nil
+	}
+	r.start()
+	r.settles()
+	for range 3 {
+		r.write(push("a", "v1"), push("b", "v1"))
+	}
+	r.settles()
+	var s State
+	require.NoError(t, json.Unmarshal([]byte(r.store.get("state/r/a")), &s))
+	assert.Contains(t, s.Error, "Goexit")
+	assert.Contains(t, r.take(), "push b 6")
+	require.NoError(t, r.stop())
 }

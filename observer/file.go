@@ -12,14 +12,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/registry-notifications/notifications/internal/owner"
 )
 
-// FileStore is a Store in a file of one line for each Save. In memory it has all values once
-// more, as they are in the file:
+// FileStore is a Store in a file of one line for each Save. Nothing of it is kept in memory.
 //
 //	6f1d2c3a {"position/registry":12,"state/registry/team/app":{…}}
 //
@@ -31,11 +29,11 @@ import (
 type FileStore struct {
 	path string
 	lock io.Closer
-	all  map[string]json.RawMessage
-	live int64 // bytes of what is in all
 
-	file *os.File // nil: has to be written anew
-	size int64
+	file   *os.File
+	size   int64 // of what was saved
+	live   int64 // of that, what counted when it was written anew or opened
+	failed bool  // has to be written anew
 }
 
 var _ Store = (*FileStore)(nil)
@@ -51,8 +49,8 @@ func OpenFile(path string) (*FileStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("observer: %w", err)
 	}
-	s := &FileStore{path: path, lock: lock, all: make(map[string]json.RawMessage)}
-	if err := s.read(); err != nil {
+	s := &FileStore{path: path, lock: lock}
+	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("observer: %w", err), lock.Close())
 	}
 	return s, nil
@@ -60,45 +58,52 @@ func OpenFile(path string) (*FileStore, error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// read reads the file. Whatever is behind the last whole line was never acknowledged.
-func (s *FileStore) read() error {
+// open opens the file. Whatever is behind the last whole line was never acknowledged.
+func (s *FileStore) open() error {
 	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if s.file == nil {
-			_ = f.Close()
-		}
-	}()
-	lines := bufio.NewReaderSize(f, 64<<10)
+	all, size, err := scanLines(s.path, f)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		err = syncDir(s.path)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	for key, value := range all {
+		s.live += int64(len(key) + len(value))
+	}
+	s.file, s.size = f, size
+	return nil
+}
+
+// scanLines reads what is in a file, and how long that is without a torn end.
+func scanLines(path string, from io.Reader) (all map[string]json.RawMessage, size int64, err error) {
+	all = make(map[string]json.RawMessage)
+	lines := bufio.NewReaderSize(from, 64<<10)
 	for n := 1; ; n++ {
 		line, err := lines.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return nil, 0, err
 		}
 		if len(line) == 0 {
-			break
+			return all, size, nil
 		}
 		changes, err := parseLine(line)
 		if err != nil {
 			// A power cut need not keep the order of what it cuts: the line may have its end.
 			if rest, _ := lines.Peek(1); len(rest) == 0 && n > 1 {
-				break
+				return all, size, nil
 			}
-			return fmt.Errorf("%s: line %d: %w: nothing from there on can be trusted: put a copy of the file in its place, or remove it: then all that the feeds have is acted on once more", s.path, n, err)
+			return nil, 0, fmt.Errorf("%s: line %d: %w: nothing from there on can be trusted: put a copy of the file in its place, or remove it: then all that the feeds have is acted on once more", path, n, err)
 		}
-		s.put(changes)
-		s.size += int64(len(line))
+		put(all, changes)
+		size += int64(len(line))
 	}
-	if err := f.Truncate(s.size); err != nil {
-		return err
-	}
-	if err := syncDir(s.path); err != nil {
-		return err
-	}
-	s.file = f
-	return nil
 }
 
 func parseLine(line []byte) (map[string]json.RawMessage, error) {
@@ -115,57 +120,76 @@ func parseLine(line []byte) (map[string]json.RawMessage, error) {
 	return changes, err
 }
 
-func (s *FileStore) put(changes map[string]json.RawMessage) {
+// put changes what is there. A value is null, or none, where a key is to be forgotten.
+func put(all, changes map[string]json.RawMessage) {
 	for key, value := range changes {
-		if old, ok := s.all[key]; ok {
-			s.live -= int64(len(key) + len(old))
-		}
 		if value == nil || string(value) == "null" {
-			delete(s.all, key)
+			delete(all, key)
 			continue
 		}
-		s.all[key] = value
-		s.live += int64(len(key) + len(value))
+		all[key] = value
 	}
 }
 
 // Load returns all that is stored.
 func (s *FileStore) Load(context.Context) (map[string][]byte, error) {
-	all := make(map[string][]byte, len(s.all))
-	for key, value := range s.all {
-		all[key] = slices.Clone(value)
+	raw, err := s.read()
+	if err != nil {
+		return nil, fmt.Errorf("observer: store: %w", err)
+	}
+	all := make(map[string][]byte, len(raw))
+	for key, value := range raw {
+		all[key] = value
 	}
 	return all, nil
 }
 
+// read reads what was saved.
+func (s *FileStore) read() (map[string]json.RawMessage, error) {
+	if s.lock == nil {
+		return nil, errClosed
+	}
+	all, size, err := scanLines(s.path, io.NewSectionReader(s.file, 0, s.size))
+	if err == nil && size != s.size {
+		err = fmt.Errorf("%s: the last line is damaged", s.path)
+	}
+	return all, err
+}
+
+var errClosed = errors.New("closed")
+
 // Save appends what has changed, and syncs it. After an error the next one writes everything
 // anew: what has failed to be synced once cannot be trusted again.
 func (s *FileStore) Save(_ context.Context, changes map[string][]byte) error {
-	if s.lock == nil {
-		return errors.New("observer: store: closed")
-	}
 	raw := make(map[string]json.RawMessage, len(changes))
 	for key, value := range changes {
-		raw[key] = slices.Clone(value)
+		raw[key] = value
 	}
-	line, err := appendLine(raw)
-	if err != nil {
-		return fmt.Errorf("observer: store: %w", err)
-	}
-	s.put(raw)
-	if s.file == nil || s.size == 0 || s.size > 2*s.live+slack {
-		err = s.rewrite()
-	} else {
-		err = s.append(line)
-	}
-	if err != nil {
-		if s.file != nil {
-			_ = s.file.Close()
-			s.file = nil
-		}
+	if err := s.save(raw); err != nil {
+		s.failed = true
 		return fmt.Errorf("observer: store: %w", err)
 	}
 	return nil
+}
+
+func (s *FileStore) save(changes map[string]json.RawMessage) error {
+	if s.lock == nil {
+		return errClosed
+	}
+	if s.failed || s.size == 0 || s.size > 2*s.live+slack {
+		return s.rewrite(changes)
+	}
+	line, err := appendLine(changes)
+	if err == nil {
+		_, err = s.file.WriteAt(line, s.size)
+	}
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err == nil {
+		s.size += int64(len(line))
+	}
+	return err
 }
 
 // slack is how much of a file may be old before it is written anew, besides half of it.
@@ -180,18 +204,14 @@ func appendLine(changes map[string]json.RawMessage) ([]byte, error) {
 	return append(fmt.Appendf(nil, "%08x ", crc32.Checksum(body, castagnoli)), body...), nil
 }
 
-func (s *FileStore) append(line []byte) error {
-	_, err := s.file.WriteAt(line, s.size)
-	if err == nil {
-		err = s.file.Sync()
-	}
-	s.size += int64(len(line))
-	return err
-}
-
 // rewrite puts a new file into the place of the old one.
-func (s *FileStore) rewrite() error {
-	line, err := appendLine(s.all)
+func (s *FileStore) rewrite(changes map[string]json.RawMessage) error {
+	all, err := s.read()
+	if err != nil {
+		return err
+	}
+	put(all, changes)
+	line, err := appendLine(all)
 	if err != nil {
 		return err
 	}
@@ -216,10 +236,8 @@ func (s *FileStore) rewrite() error {
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if s.file != nil {
-		_ = s.file.Close() // all of it is in the new one
-	}
-	s.file, s.size = f, int64(len(line))
+	_ = s.file.Close() // all of it is in the new one
+	s.file, s.size, s.live, s.failed = f, int64(len(line)), int64(len(line)), false
 	return nil
 }
 
@@ -237,10 +255,7 @@ func (s *FileStore) Close() (err error) {
 	if s.lock == nil {
 		return nil
 	}
-	if s.file != nil {
-		err = s.file.Close()
-	}
-	err = errors.Join(err, s.lock.Close())
+	err = errors.Join(s.file.Close(), s.lock.Close())
 	s.file, s.lock = nil, nil
 	return err
 }

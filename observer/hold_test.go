@@ -3,7 +3,6 @@ package observer
 import (
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,19 +30,15 @@ func TestHoldFirst(t *testing.T) {
 	first := j.Stat().First
 	require.Greater(t, first, uint64(1))
 
-	// While the first calls are under way, nothing is saved, and much is written.
-	var once sync.Once
-	entered, leave := make(chan struct{}), make(chan struct{})
-	r.hold = func(string) {
-		once.Do(func() { close(entered) })
-		<-leave
-	}
+	// While the first save is under way, much is written.
+	slow := &slowStore{memory: r.store, entered: make(chan struct{}), leave: make(chan struct{})}
+	r.config.Store = slow
 	r.config.Feeds, r.config.Hold = map[string]notifications.Feed{"r": j}, "observer"
 	r.start()
-	<-entered
+	<-slow.entered
 	fill(1500)
 	kept := j.Stat().First
-	close(leave)
+	close(slow.leave)
 	require.Equal(t, first, kept)
 	sinktest.Eventually(t, func() bool { return r.o.Stat()["r"].Position == j.Last() }, "all is done with")
 	require.NoError(t, r.stop())

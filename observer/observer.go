@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/registry-notifications/notifications"
 )
 
 // Observer watches feeds, and has a Processor act on what happens there.
@@ -23,7 +21,6 @@ type Observer struct {
 	stop    context.CancelFunc
 	end     context.CancelCauseFunc // of Watch
 	begun   atomic.Bool
-	crashed bool          // the last run has not come to its end
 	pending atomic.Int64  // events that were read, and are not done with
 	full    atomic.Bool   // somebody waits for room
 	kicks   chan struct{} // to save now
@@ -67,9 +64,6 @@ func (o *Observer) Watch(ctx context.Context) error {
 	if err := o.load(ctx); err != nil {
 		return err
 	}
-	if err := o.saveRunning(ctx, true); err != nil {
-		return err
-	}
 	o.work, o.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer o.stop()
 
@@ -93,37 +87,12 @@ func (o *Observer) Watch(ctx context.Context) error {
 	defer grace.Stop()
 	o.engine.ended.Wait()
 	others.Wait()
-	err := o.save(context.WithoutCancel(ctx))
-	if err == nil && !o.isHeld() {
-		err = o.saveRunning(context.WithoutCancel(ctx), false)
-	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.config.Grace)
+	defer cancel()
+	err := o.save(last, whatIsLeft)
 	var broken *FeedError
 	if errors.As(context.Cause(ctx), &broken) {
 		err = errors.Join(broken, err)
-	}
-	return err
-}
-
-// isHeld says whether others were told what the store does not know.
-func (o *Observer) isHeld() bool {
-	for _, r := range o.registries {
-		if r.isHeld() && !r.isLoading() {
-			return true
-		}
-	}
-	return false
-}
-
-// holdFirst has a feed keep what is not done with, before any of it is read. Of a feed that is
-// new that is all that there is: it would forget this while it is loaded for the first time.
-func (r *registry) holdFirst() error {
-	err := r.hold(r.position)
-	var gone *notifications.PositionError
-	for !r.known && errors.As(err, &gone) && gone.First > gone.Position+1 {
-		err = r.hold(gone.First - 1)
-	}
-	if errors.As(err, &gone) || errors.Is(err, notifications.ErrSinkClosed) {
-		return &FeedError{r.name, err}
 	}
 	return err
 }
@@ -157,22 +126,28 @@ func (o *Observer) stopTimers() {
 	}
 }
 
-// room returns how many events may be read. If none, whoever asks is woken when there are.
+// room returns how many events may be read. If that is not worth it, it returns none, and
+// whoever asks is woken when it is.
 func (o *Observer) room() int {
-	most := int64(o.config.MaxPending)
-	if room := most - o.pending.Load(); room > 0 {
-		return int(room)
+	if room := o.free(); room >= o.least() {
+		return room
 	}
 	o.full.Store(true)
-	if room := most - o.pending.Load(); room > 0 { // meanwhile
-		return int(room)
+	if room := o.free(); room >= o.least() { // meanwhile
+		return room
 	}
 	return 0
 }
 
+func (o *Observer) free() int { return o.config.MaxPending - int(o.pending.Load()) }
+
+// least is for how many events it is worth to read.
+func (o *Observer) least() int { return min(batch, o.config.MaxPending/4+1) }
+
 // handled is called for each event that was read, when it is done with.
 func (o *Observer) handled() {
-	if o.pending.Add(-1) <= int64(o.config.MaxPending/2) && o.full.Load() && o.full.Swap(false) {
+	o.pending.Add(-1)
+	if o.full.Load() && o.free() >= o.least() && o.full.Swap(false) {
 		for _, r := range o.registries {
 			o.engine.wake(r)
 		}

@@ -556,11 +556,11 @@ func (w *world) happened(r *entity, pull bool) {
 
 func (w *world) rename(from, to string) {
 	r := w.of[from]
-	if w.loading && (r.isKnown() || w.of[to].isKnown()) {
-		w.settle() // it is a step of its own
-		w.crossing = true
+	if w.loading && r.isKnown() { // it is a step of its own
+		w.loading, w.crossing = false, true
 		defer func() { w.loading, w.crossing = true, false }()
-		r = w.of[from]
+		delete(w.touched, r)
+		r.news = false
 	}
 	if before := w.of[to]; before != nil {
 		delete(w.touched, before) // a name that is somebody's in the end is not disabled

@@ -104,7 +104,7 @@ func (r *repository) planFor(it *item) plan {
 			p.add(stepEnable)
 		}
 	}
-	if it.kind != itemSettle && !r.registry.resumes {
+	if it.kind != itemSettle && !r.registry.loading {
 		p.add(stepEvent)
 	}
 	return p

@@ -17,6 +17,7 @@ type Progress struct {
 type Stat struct {
 	Read         uint64 // position of the last event that was read
 	Position     uint64 // up to which all is done with and saved
+	Waits        uint64 // of the rename, or the end of a load, in front of which all has to be done with and saved; zero: of none
 	Repositories int    // that are there
 	Failed       int    // of these, those with an error
 	Loading      bool
@@ -25,7 +26,7 @@ type Stat struct {
 func (r *registry) stat() Stat {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Stat{Read: r.seen, Position: r.position, Repositories: len(r.repos), Loading: r.loading || r.resumes}
+	s := Stat{Read: r.seen, Position: r.position, Waits: r.waits, Repositories: len(r.repos), Loading: r.loading}
 	for _, repo := range r.repos {
 		if repo.state != nil && repo.state.Error != "" {
 			s.Failed++
@@ -66,7 +67,7 @@ func (p *progress) report(r *registry, done bool) {
 	p.reported = time.Now()
 	p.last = max(p.last, r.feed.Last(), r.read)
 	r.mu.Lock()
-	now := Progress{Feed: r.name, Events: p.events, Total: p.events + p.last - r.read, Repositories: len(r.repos), Done: done}
+	now := Progress{Feed: r.name, Events: p.events, Total: p.events + p.last - max(r.seen, p.from), Repositories: len(r.repos), Done: done}
 	r.mu.Unlock()
 	if took := p.reported.Sub(p.start).Seconds(); took > 0 {
 		now.Rate = float64(p.events) / took

@@ -21,32 +21,35 @@ type registry struct {
 	read     uint64 // position up to which it has read
 	failures int    // to read, in a row
 	progress progress
-
-	crossing crossing
-	rest     []notifications.Record // read, from that rename on
+	then     func() // goes on with it when everything is done with and saved
 
 	sleeps chan uint64 // asks the waiter to wake it when there is something behind a position
+	held   *uint64     // position behind which the feed keeps everything; the saver's alone
 
 	mu       sync.Mutex // guards the rest, and what its repositories say that it does
-	loading  bool
-	busy     int    // repositories with something to do
-	settling int    // those of which what was loaded is not done with
-	held     bool   // nothing is saved before that is
-	resumes  bool   // loading, behind a rename
-	waits    bool   // for everything to be done with and saved
-	known    bool   // position is of an earlier run
-	position uint64 // up to which everything is done with, and saved
-	seen     uint64 // read, and given to repositories
+	loading  bool       // the first phase: events are folded, and nobody is told
+	renaming bool       // a state may be on its way from one name to another
+	waits    uint64     // for everything in front of this position to be done with and saved; zero: for nothing
+	busy     int        // repositories with something to do
+	settling int        // those of which what was loaded has still to be told
+	seen     uint64     // position up to which it was read, and given to repositories
 	repos    map[string]*repository
-	dirty    map[*repository]struct{} // what the store does not know yet
+	dirty    map[string]struct{}      // names of which the store does not know what they are now
 	blocked  map[*repository]struct{} // wait for the end of another
 	chain    DepChain
+
+	// What the store has.
+	saved    uint64 // position behind which to go on
+	position uint64 // up to which everything was done with by then
+	known    bool   // there is a position
+	running  bool   // it says that others may be told what it does not know
+	crashed  bool   // it said so at the start
 }
 
 func newRegistry(o *Observer, name string, feed notifications.Feed) *registry {
 	return &registry{
 		schedule: schedule{kind: ofRegistry}, o: o, name: name, feed: feed, sleeps: make(chan uint64, 1), loading: true,
-		repos: make(map[string]*repository), dirty: make(map[*repository]struct{}), blocked: make(map[*repository]struct{}),
+		repos: make(map[string]*repository), dirty: make(map[string]struct{}), blocked: make(map[*repository]struct{}),
 	}
 }
 
@@ -63,10 +66,13 @@ func (r *registry) run() {
 		if r.o.engine.isStopped() {
 			return
 		}
-		if r.crossing != 0 {
-			if !r.cross() {
-				return
+		if r.then != nil {
+			if !r.isQuiet() {
+				return // and is woken when something was done with, or saved
 			}
+			then := r.then
+			r.then = nil
+			then()
 			continue
 		}
 		room := batch
@@ -87,6 +93,7 @@ func (r *registry) run() {
 		if len(records) == 0 {
 			if r.isLoading() {
 				r.loaded()
+				continue
 			}
 			select {
 			case r.sleeps <- r.read:
@@ -157,78 +164,81 @@ func (r *registry) waiter(ctx context.Context) {
 	}
 }
 
-// crossing is how far a rename is that everything else waits for: all that comes before it is
-// done with and saved, and then it is, before anything behind it is begun. So what is read
-// again after a crash never leads across a rename that was done, and names are whose they
-// were.
-type crossing uint8
+// barrier has it read nothing more before everything in front of a position is done with and
+// saved, and then goes on.
+func (r *registry) barrier(position uint64, then func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waits, r.then = position, then
+}
 
-const (
-	beforeRename crossing = 1 + iota
-	behindRename
-)
+// isQuiet says whether everything is done with and saved. If not, it has that saved, or is
+// woken when there is nothing more to do.
+func (r *registry) isQuiet() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.busy > 0:
+		return false
+	case !r.running, r.saved != r.seen, len(r.dirty) > 0:
+		r.o.saveNow()
+		return false
+	}
+	r.waits = 0
+	return true
+}
 
 // take gives records to the repositories that they are of, up to a rename that has to wait.
 func (r *registry) take(records []notifications.Record) {
 	r.read = records[len(records)-1].Position
 	r.mu.Lock()
 	n := 0
-	for ; n < len(records); n++ {
-		rec := &records[n]
-		if r.waitsFor(rec) {
-			r.crossing, r.rest = beforeRename, records[n:]
-			if r.resumes = r.loading; r.loading {
-				r.settle() // what is true in front of it
-			}
-			break
-		}
-		r.dispatch(rec)
+	for ; n < len(records) && !r.isBarrier(&records[n]); n++ {
+		r.dispatch(&records[n])
 	}
-	loading := r.loading || r.resumes
+	loading := r.loading
 	r.mu.Unlock()
 	if loading {
 		r.progress.count(r, n)
 	}
+	if n < len(records) {
+		r.cross(records[n:])
+	}
 }
 
-// waitsFor says whether a record renames what others have heard of. The caller holds the
+// isBarrier says whether a record renames what others have heard of. The caller holds the
 // lock.
-func (r *registry) waitsFor(rec *notifications.Record) bool {
+func (r *registry) isBarrier(rec *notifications.Record) bool {
 	if !isRename(rec) {
 		return false
 	}
 	for _, name := range []string{rec.Event.Target.FromRepository, rec.Event.Target.Repository} {
-		if repo := r.repos[name]; repo != nil && !r.isDone(repo, rec) && repo.isKnown() {
+		if repo := r.repos[name]; repo != nil && repo.isKnown() {
 			return true
 		}
 	}
 	return false
 }
 
-// cross goes on with a rename when everything in front of it is saved, and behind it when
-// that is. If it cannot yet, it is woken by who saves.
-func (r *registry) cross() (goesOn bool) {
-	r.mu.Lock()
-	if r.waits = r.position != r.seen || len(r.dirty) > 0; r.waits {
-		if r.busy == 0 {
-			r.o.saveNow()
-		}
+// cross goes on with a rename when all that comes before it is done with and saved, and
+// behind it when that is. So what is read again after a crash never leads across a rename
+// that was done, and names are whose they were.
+func (r *registry) cross(records []notifications.Record) {
+	at := records[0].Position
+	r.barrier(at, func() {
+		r.mu.Lock()
+		r.renaming = true
+		r.dispatch(&records[0])
 		r.mu.Unlock()
-		return false
-	}
-	if r.crossing == beforeRename {
-		r.crossing = behindRename
-		r.dispatch(&r.rest[0])
-		r.mu.Unlock()
-		return true
-	}
-	rest := r.rest[1:]
-	r.crossing, r.rest, r.loading, r.resumes = 0, nil, r.resumes, false
-	r.mu.Unlock()
-	if len(rest) > 0 {
-		r.take(rest)
-	}
-	return true
+		r.barrier(at+1, func() {
+			r.mu.Lock()
+			r.renaming = false
+			r.mu.Unlock()
+			if len(records) > 1 {
+				r.take(records[1:])
+			}
+		})
+	})
 }
 
 func isRename(rec *notifications.Record) bool {
@@ -242,15 +252,13 @@ func (r *registry) dispatch(rec *notifications.Record) {
 	switch {
 	case isRename(rec):
 		r.rename(rec, t.FromRepository, t.Repository)
-	case r.o.observes(t.Repository) && !r.isDone(r.repos[t.Repository], rec):
-		r.repository(t.Repository, saysOfIt(rec.Event)).add(t.Repository, item{kind: itemEvent, record: *rec})
+	case r.o.observes(t.Repository):
+		repo := r.repository(t.Repository, saysOfIt(rec.Event))
+		if !r.loading || rec.Position > repo.state.Position { // or it was done with before the last end
+			repo.take(rec)
+		}
 	}
 	r.seen = rec.Position
-}
-
-// isDone says whether a record was done with before the last end. The caller holds the lock.
-func (r *registry) isDone(repo *repository, rec *notifications.Record) bool {
-	return r.loading && repo != nil && rec.Position <= repo.state.Position
 }
 
 // repository returns the one of a name, new if there is none: one that nobody has to be told
@@ -272,61 +280,57 @@ func (r *registry) repository(name string, there bool) *repository {
 // over from it. The caller holds the lock.
 func (r *registry) rename(rec *notifications.Record, from, to string) {
 	old := r.repos[from]
-	if r.isDone(old, rec) || r.isDone(r.repos[to], rec) {
-		return
+	if old != nil {
+		from = old.state.Name
+		delete(r.repos, from)
+		r.touch(from)
 	}
 	var next *repository
 	if r.o.observes(to) {
-		if before := r.repos[to]; before != nil {
-			before.end()
-		}
 		to = strings.Clone(to)
 		next = newRepository(r, nil)
-		r.repos[to] = next
-	}
-	if old != nil {
-		delete(r.repos, from)
+		r.repos[to] = next // whoever was there is no more
 	}
 	switch {
-	case old != nil && !r.loading:
-		old.add(from, item{kind: itemRelease, record: *rec, to: next})
-		old.end()
+	case old != nil && r.renaming && old.isKnown():
+		if old.state.Told == "" {
+			old.settle() // it may have heard of it all the same
+		}
+		old.queue(from, item{kind: itemRelease, record: *rec, to: next})
 		if next != nil {
-			next.moving = true // until it is acquired
-			next.add(to, item{kind: itemAcquire, record: *rec, from: old})
+			next.queue(to, item{kind: itemAcquire, record: *rec, after: r.chain.Next(from)})
 		}
 		return
+	case next == nil:
+		return
 	case old != nil: // nobody else has heard of it
-		old.giveUp(next, to)
-		r.held = true // or what is loaded once more would find some names as they are now
-	case next != nil:
+		next.state = old.state
+		next.state.Name = to
+	default:
 		next.state = &State{Repository: Repository{r.name, to}}
 	}
-	if next != nil {
-		next.add(to, item{kind: itemEvent, record: *rec})
-	}
+	next.take(rec)
 }
 
-// loaded is the end of the first phase: from here on each event is acted on.
+// touch notes that the store does not know what a name is now. The name is kept. The caller
+// holds the lock.
+func (r *registry) touch(name string) { r.dirty[name] = struct{}{} }
+
+// loaded is the end of the first phase. What was loaded is saved, as something that has
+// still to be told, before anybody is told; from there on each event is acted on.
 func (r *registry) loaded() {
 	r.progress.report(r, true)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.settle()
-	for _, repo := range r.repos {
-		if repo.since == 0 && repo.work == nil && repo.isForgettable() {
-			r.dirty[repo] = struct{}{} // it was gone when the last run ended
-			repo.goIfDeleted()
+	r.barrier(r.read+1, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.loading = false
+		for _, repo := range r.repos {
+			repo.settle()
 		}
-	}
-}
-
-// settle acts on what was loaded. The caller holds the lock.
-func (r *registry) settle() {
-	r.loading = false
-	for repo := range r.dirty {
-		repo.settle()
-	}
+		if r.settling == 0 {
+			r.position = r.saved
+		}
+	})
 }
 
 // unblock has those look again who wait for the end of another. The caller holds the lock.

@@ -1,6 +1,7 @@
 package observer
 
 import (
+	"math"
 	"strings"
 
 	"github.com/registry-notifications/notifications"
@@ -11,29 +12,19 @@ import (
 // is at work on it.
 type repository struct {
 	schedule
-	ended   bool // its name is no longer its own
-	moving  bool // its state comes from another name, and is not to be stored yet
-	stored  bool // the store has a state of it
-	changed bool // since that was taken
-	news    bool // something was loaded that its Processor does not know of
-
+	dirty    bool // loading: its registry knows that
 	registry *registry
 	state    *State // nil until another has handed it over
-	upTo     uint64 // position of the last event that was loaded
-	since    uint64 // position of the first event that the store does not know of; zero: none
 	work     *work  // nil while there is none
 }
 
 // work is what a repository has to do.
 type work struct {
-	queue []item    // the first is begun, if plan says so
 	dep   *Dep      // in the chain of its name
+	queue []item    // the first is begun, if plan says so
 	flow  *workflow // at work now, while the lane sleeps
 	pause bool      // what failed is tried again later
 	plan  plan
-
-	heir     *repository // who was given the state
-	released bool        // and may take over
 }
 
 // item is something to do for a repository.
@@ -41,7 +32,7 @@ type item struct {
 	kind   itemKind
 	record notifications.Record
 	to     *repository // of a release: who takes over, if somebody does
-	from   *repository // of an acquisition: who releases it
+	after  *Dep        // of an acquisition: behind the release, in the chain of the old name
 }
 
 type itemKind uint8
@@ -57,67 +48,50 @@ func newRepository(r *registry, s *State) *repository {
 	return &repository{schedule: schedule{kind: ofRepository}, registry: r, state: s}
 }
 
-// add gives it something to do under a name. While loading, an event is folded at once. The
+// take takes an event in: while loading into its state, and then as something to do. The
 // caller holds the lock.
-func (r *repository) add(name string, it item) {
-	g := r.registry
-	if r.since == 0 {
-		r.since = it.record.Position
-		g.dirty[r] = struct{}{}
-	}
-	if g.loading {
-		r.upTo = it.record.Position
-		r.news = r.state.fold(it.record.Event) || r.news
+func (r *repository) take(rec *notifications.Record) {
+	s := r.state
+	if !r.registry.loading {
+		r.queue(s.Name, item{kind: itemEvent, record: *rec})
 		return
 	}
+	if !r.dirty {
+		r.dirty = true
+		r.registry.touch(s.Name)
+	}
+	s.Untold = s.fold(rec.Event) || s.Untold || s.Error != "" || s.Told != s.now()
+	s.Position = rec.Position
+}
+
+// queue gives it something to do under its name, which is kept. The caller holds the lock.
+func (r *repository) queue(name string, it item) {
+	g := r.registry
 	g.o.pending.Add(1)
 	if r.work == nil {
 		r.work = &work{dep: g.chain.Next(name)}
 		g.busy++
 	}
 	r.work.queue = append(r.work.queue, it)
+	g.touch(name)
 	g.o.engine.wake(r)
 }
 
-// settle has what was loaded be acted on, once. The caller holds the lock.
+// settle acts on what was loaded, once. The caller holds the lock.
 func (r *repository) settle() {
-	if r.ended {
-		return
-	}
-	s, news := r.state, r.news
-	r.news = false
-	if !news && s.Error == "" && s.Told == s.now() {
-		s.Position = max(s.Position, r.upTo)
-		r.goIfDeleted()
+	if !r.state.Untold {
+		r.goIfDeleted() // it was gone when the last run ended
 		return
 	}
 	r.registry.settling++
-	r.add(s.Name, item{kind: itemSettle, record: notifications.Record{Position: r.upTo}})
+	r.queue(r.state.Name, item{kind: itemSettle})
 }
 
-// end takes its name from it: it does what it still has to do, and no more. The caller
+// isKnown says whether the Initializer or the Processor may have heard of it. The caller
 // holds the lock.
-func (r *repository) end() {
-	r.ended = true
-	r.registry.o.engine.wake(r)
-}
-
-// isKnown says whether the store, the Initializer or the Processor may have heard of it. The
-// caller holds the lock.
 func (r *repository) isKnown() bool {
-	return r.registry.o.crashed || r.stored || r.work != nil || r.state.Initialized || r.state.Told != ""
-}
-
-// giveUp gives what was loaded to another, if there is one, and is no more. The caller holds
-// the lock.
-func (r *repository) giveUp(to *repository, name string) {
-	r.ended = true
-	delete(r.registry.dirty, r)
-	if to != nil {
-		r.state.Name = name
-		to.state, to.news, to.upTo, to.since = r.state, true, r.upTo, r.since
-		r.registry.dirty[to] = struct{}{}
-	}
+	s := r.state
+	return !r.registry.loading || r.registry.crashed || s.Initialized || s.Told != "" || s.Error != ""
 }
 
 // hand gives the state to another, if there is one, under its name, and keeps what is left.
@@ -128,7 +102,6 @@ func (r *repository) hand(to *repository, name string) {
 	if to != nil {
 		s.Name, s.Told, s.Deleted = strings.Clone(name), "", false
 		to.state = s
-		r.work.heir = to
 	}
 }
 
@@ -142,8 +115,29 @@ func (r *repository) drive(as *workflow) {
 		if !ok {
 			return
 		}
-		r.did(st, as, r.registry.o.call(st, r.state, rec))
+		r.do(st, as, rec)
 	}
+}
+
+// do does a step. One that ends its goroutine has failed.
+func (r *repository) do(st step, as *workflow, rec notifications.Record) {
+	err, returned := errGoexit, false
+	defer func() {
+		r.did(st, as, err)
+		if !returned {
+			r.registry.o.engine.wake(r.who(as))
+		}
+	}()
+	err = r.registry.o.call(st, r.state, rec)
+	returned = true
+}
+
+// who returns who is at work: the lane, or a workflow of it.
+func (r *repository) who(as *workflow) activity {
+	if as != nil {
+		return as
+	}
+	return r
 }
 
 // next returns the next step of the lane (nil) or of the workflow. If there is none, it has
@@ -159,7 +153,7 @@ func (r *repository) next(as *workflow, over bool) (st step, rec notifications.R
 		return
 	case g.o.engine.isStopped():
 		if w.plan.begun && w.plan.at == w.plan.n {
-			r.done() // or it would come again
+			r.finish() // or it would come again
 		}
 		return
 	case over && as != nil:
@@ -171,7 +165,7 @@ func (r *repository) next(as *workflow, over bool) (st step, rec notifications.R
 	}
 	for {
 		if w.plan.begun && w.plan.at == w.plan.n {
-			r.done()
+			r.finish()
 		}
 		if !w.plan.begun {
 			if w.flow != nil {
@@ -209,7 +203,7 @@ func (r *repository) begin() bool {
 		return false
 	}
 	it := &w.queue[0]
-	if !isClosed(w.dep.Wait) || it.from != nil && !it.from.work.released {
+	if !isClosed(w.dep.Wait) || it.after != nil && !isClosed(it.after.Wait) {
 		g.blocked[r] = struct{}{}
 		return false
 	}
@@ -224,14 +218,14 @@ func (r *repository) begin() bool {
 	return true
 }
 
-// done is the end of what was begun. The caller holds the lock.
-func (r *repository) done() {
+// finish is the end of what was begun. The caller holds the lock.
+func (r *repository) finish() {
 	g, w := r.registry, r.work
-	it := w.queue[0]
+	it := &w.queue[0]
 	s := r.state
 	if it.kind != itemRelease {
 		s.Position = max(s.Position, it.record.Position)
-		s.Error = ""
+		s.Error, s.Untold = "", false
 		if err := w.plan.err; err != nil {
 			s.Error = cut(err.Error())
 		}
@@ -239,59 +233,49 @@ func (r *repository) done() {
 		it.to.state.Error = cut(err.Error())
 	}
 	switch it.kind {
-	case itemRelease:
-		w.released = true
-		g.unblock()
 	case itemSettle:
 		g.settling--
 	case itemAcquire:
-		r.moving = false
-		it.from.work.dep.Done() // from here on, its old name may be another's
+		it.after.Done() // from here on, its old name may be another's
 		g.unblock()
 	}
-	r.changed = true
-	w.queue[0] = item{}
+	*it = item{}
 	w.queue = w.queue[1:]
 	w.plan = plan{}
 	g.o.handled()
 }
 
+// done returns the position up to which it is done with what it has to do; all that was loaded
+// is in its state, and told from there. The caller holds the lock.
+func (r *repository) done() uint64 {
+	for i := range r.work.queue {
+		if it := &r.work.queue[i]; it.kind != itemSettle {
+			return it.record.Position - 1
+		}
+	}
+	return math.MaxUint64
+}
+
 // rest is when there is nothing more to do. The caller holds the lock.
 func (r *repository) rest() {
-	g, w := r.registry, r.work
-	if w.queue == nil {
-		return // it has ended, and was woken once more
-	}
-	w.queue = nil
-	if g.busy--; g.busy == 0 && g.waits {
-		g.o.saveNow()
-	}
-	if !r.ended {
-		w.dep.Done()
-		r.work = nil
-		r.goIfDeleted()
-		return
-	}
-	if w.heir == nil {
-		w.dep.Done()
-		g.unblock() // who has its name
+	g := r.registry
+	r.work.dep.Done()
+	r.work = nil
+	r.goIfDeleted()
+	g.unblock()
+	if g.busy--; g.busy == 0 && g.waits > 0 {
+		g.o.engine.wake(g)
 	}
 }
 
 // goIfDeleted forgets a repository that is gone, when everybody knows it. The caller holds
 // the lock.
 func (r *repository) goIfDeleted() {
-	if r.isForgettable() {
-		r.ended = true
-		delete(r.registry.repos, r.state.Name)
+	g, s := r.registry, r.state
+	if g.repos[s.Name] == r && s.Deleted && s.Told == Disabled && s.Error == "" {
+		delete(g.repos, s.Name)
+		g.touch(s.Name)
 	}
-}
-
-// isForgettable says whether there is nothing that anybody has still to be told. The caller
-// holds the lock.
-func (r *repository) isForgettable() bool {
-	s := r.state
-	return !r.ended && s.Told == Disabled && s.Deleted && s.Error == ""
 }
 
 // did is behind a step that has succeeded, or failed.
@@ -323,15 +307,11 @@ func (r *repository) did(st step, as *workflow, err error) {
 	}
 	log.Warnf("observer: %s failed; it is tried again", st)
 	w.pause = true
-	var who activity = r
-	if as != nil {
-		who = as
-	}
 	o.later(o.config.delay(w.plan.tries-1), func() {
 		g.mu.Lock()
 		w.pause = false
 		g.mu.Unlock()
-		o.engine.wake(who)
+		o.engine.wake(r.who(as))
 	})
 }
 

@@ -3,10 +3,13 @@ package observer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/registry-notifications/notifications"
 )
 
 // load puts what the store has in place.
@@ -15,47 +18,43 @@ func (o *Observer) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("observer: loading what was saved: %w", err)
 	}
-	_, o.crashed = all[runningKey]
-	delete(all, runningKey)
-	for key, value := range all {
-		if name, ok := strings.CutPrefix(key, positionKey); ok {
-			r := o.registries[name]
-			if r == nil {
-				continue // of a feed that is not there now, and may come back
-			}
-			position, err := strconv.ParseUint(string(value), 10, 64)
-			if err != nil {
-				return fmt.Errorf("observer: what was saved: %s: %q: allowed is a position", key, value)
-			}
-			r.mu.Lock()
-			r.read, r.seen, r.position, r.known = position, position, position, true
-			r.mu.Unlock()
-			continue
-		}
-		s := new(State)
-		if err := json.Unmarshal(value, s); err != nil || s.key() != key {
-			return fmt.Errorf("observer: what was saved: %q: is no state of it: %w", key, err)
-		}
-		if r := o.registries[s.Feed]; r != nil {
-			repo := newRepository(r, s)
-			repo.stored = true
-			r.mu.Lock()
-			r.repos[s.Name] = repo
-			r.mu.Unlock()
+	for _, r := range o.registries {
+		if err := r.load(all); err != nil {
+			return fmt.Errorf("observer: what was saved: %w", err)
 		}
 	}
 	return nil
 }
 
-// saveRunning stores that an observer runs, or has come to its end. In between it may tell
-// others of repositories that the store has not heard of.
-func (o *Observer) saveRunning(ctx context.Context, runs bool) error {
-	change := map[string][]byte{runningKey: nil}
-	if runs {
-		change[runningKey] = []byte("true")
+// load puts in place what is of this feed. What is of others stays: they may come back.
+func (r *registry) load(all map[string][]byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, r.running = all[runningKey+r.name]
+	r.crashed = r.running
+	if value, ok := all[positionKey+r.name]; ok {
+		position, err := strconv.ParseUint(string(value), 10, 64)
+		if err != nil {
+			return fmt.Errorf("%s: %q: allowed is a position", positionKey+r.name, value)
+		}
+		r.read, r.seen, r.saved, r.position, r.known = position, position, position, position, true
 	}
-	if err := o.config.Store.Save(ctx, change); err != nil {
-		return fmt.Errorf("observer: saving: %w", err)
+	for key, value := range all {
+		if !strings.HasPrefix(key, stateKey+r.name+"/") {
+			continue
+		}
+		s := new(State)
+		err := json.Unmarshal(value, s)
+		if err == nil && s.key() != key {
+			err = errors.New("it is of another repository")
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", key, err)
+		}
+		r.repos[s.Name] = newRepository(r, s)
+		if s.Untold {
+			r.position = 0 // not everything is done with
+		}
 	}
 	return nil
 }
@@ -66,29 +65,33 @@ func (o *Observer) keepSaving(ctx context.Context) {
 	defer timer.Stop()
 	failing := false
 	for {
+		which := whatWaits
 		select {
-		case <-timer.C:
 		case <-o.kicks:
+		case <-timer.C:
+			which = whatChanged
 		case <-ctx.Done():
 			return
 		}
 		start := time.Now()
-		switch err := o.save(ctx); {
+		switch err := o.save(ctx, which); {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !failing:
-			o.config.Logger.WithError(err).Error("observer: saving failed; all goes on, it is tried again, and comes again after a crash")
+			o.config.Logger.WithError(err).Error("observer: saving failed; it is tried again, and what does not have to wait for it goes on")
 			failing = true
 		case err == nil && failing:
 			o.config.Logger.Info("observer: saving works again")
 			failing = false
 		}
-		// Large states should not keep everybody busy with saving.
-		timer.Reset(max(o.config.SaveInterval, 10*time.Since(start)))
+		if which == whatChanged {
+			// Large states should not keep everybody busy with saving.
+			timer.Reset(max(o.config.SaveInterval, 10*time.Since(start)))
+		}
 	}
 }
 
-// saveNow has it save soon: somebody waits for that.
+// saveNow has what waits for it saved soon.
 func (o *Observer) saveNow() {
 	select {
 	case o.kicks <- struct{}{}:
@@ -96,159 +99,157 @@ func (o *Observer) saveNow() {
 	}
 }
 
-// saved is what a change says of a repository.
-type saved struct {
-	repo *repository
-	upTo uint64 // position up to which it is done with
-	gone bool
+// which is of which feeds something is to be saved.
+type which uint8
+
+const (
+	whatWaits   which = iota // those that go on only then
+	whatChanged              // all but those of which it cannot be
+	whatIsLeft               // at the end
+)
+
+// isDue says whether a feed is one of those. While it loads there is much to save, and it is
+// saved when it has come to the end of that; while a state is on its way to another name, none
+// of the two has it.
+func (r *registry) isDue(w which) bool {
+	switch {
+	case r.renaming && r.busy > 0:
+		return false
+	case w == whatIsLeft:
+		return true
+	case w == whatWaits || r.loading:
+		return r.waits > 0 && r.busy == 0
+	}
+	return true
 }
 
-// save saves what has changed, and the positions up to which all is done.
-func (o *Observer) save(ctx context.Context) error {
-	changes := make(map[string][]byte)
-	positions := make(map[*registry]uint64)
-	all := make(map[*registry][]saved)
+// change is what is saved of a feed.
+type change struct {
+	names    map[string]struct{}
+	position uint64 // behind which to go on
+	told     bool   // there is nothing in front of it that has still to be told
+	running  bool
+}
+
+// save saves what has changed, and the positions behind which to go on.
+func (o *Observer) save(ctx context.Context, w which) error {
+	all := make(map[string][]byte)
+	changes := make(map[*registry]*change)
+	var errs []error
 	for _, r := range o.registries {
-		if r.isHeld() {
+		c, err := r.change(w, all)
+		if c != nil {
+			changes[r] = c
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil || len(all) == 0 {
+		return err
+	}
+	err := o.config.Store.Save(ctx, all)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("observer: saving: %w", err))
+	}
+	for r, c := range changes {
+		if err != nil {
+			r.failsToStore(c)
 			continue
 		}
-		var err error
-		if all[r], positions[r], err = r.changes(changes); err != nil {
-			return err
-		}
-		if positions[r] != r.position {
-			changes[positionKey+r.name] = strconv.AppendUint(nil, positions[r], 10)
-		}
+		r.stores(c)
+		errs = append(errs, r.hold(c.position))
 	}
-	if len(changes) == 0 {
-		return nil
-	}
-	if err := o.config.Store.Save(ctx, changes); err != nil {
-		return fmt.Errorf("observer: saving: %w", err)
-	}
-	for r, position := range positions {
-		r.stores(all[r], position)
-		if err := r.hold(position); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// isHeld says whether nothing may be saved now: while it loads, its place may not even be
-// known.
-func (r *registry) isHeld() bool {
+// change adds to a map what the store is to have of a feed, and returns what that says; nil
+// if there is nothing to save now.
+func (r *registry) change(w which, to map[string][]byte) (*change, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = r.held && (r.loading || r.settling > 0)
-	return r.loading || r.held
+	if !r.isDue(w) {
+		return nil, nil
+	}
+	r.chain.Gc()
+	c := &change{names: r.dirty, position: r.seen, told: !r.loading && r.settling == 0}
+	r.dirty = make(map[string]struct{})
+	for name := range c.names {
+		key := Repository{r.name, name}.key()
+		repo := r.repos[name]
+		if repo == nil {
+			to[key] = nil
+			continue
+		}
+		value, err := json.Marshal(repo.state)
+		if err != nil {
+			r.dirty = c.names
+			return nil, fmt.Errorf("observer: saving %q: %w", key, err)
+		}
+		to[key] = value
+		repo.dirty = false
+		if repo.work != nil {
+			r.touch(name)
+			c.position = min(c.position, repo.done())
+		}
+	}
+	if c.running = w != whatIsLeft || r.running && (r.busy > 0 || r.loading && r.crashed); c.running != r.running {
+		to[runningKey+r.name] = map[bool][]byte{true: []byte("true")}[c.running]
+	}
+	if c.position != r.saved || !r.known {
+		to[positionKey+r.name] = strconv.AppendUint(nil, c.position, 10)
+	}
+	return c, nil
+}
+
+// stores notes that the store has it.
+func (r *registry) stores(c *change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.saved, r.running, r.known = c.position, c.running, true
+	if c.told {
+		r.position = c.position
+	}
+	if r.waits > 0 {
+		r.o.engine.wake(r)
+	}
+}
+
+// failsToStore notes that it has not.
+func (r *registry) failsToStore(c *change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range c.names {
+		r.touch(name)
+	}
+}
+
+// holdFirst has a feed keep what is not done with, before any of it is read. Of a feed that is
+// new that is all that there is: it would forget this while it is loaded for the first time.
+func (r *registry) holdFirst() error {
+	err := r.hold(r.saved)
+	var gone *notifications.PositionError
+	for !r.known && errors.As(err, &gone) && gone.First > gone.Position+1 {
+		err = r.hold(gone.First - 1)
+	}
+	if errors.As(err, &gone) || errors.Is(err, notifications.ErrSinkClosed) {
+		return &FeedError{r.name, err}
+	}
+	return err
 }
 
 // hold has the feed keep what is behind a position.
 func (r *registry) hold(position uint64) error {
 	h, ok := r.feed.(holder)
-	if !ok || r.o.config.Hold == "" {
+	if !ok || r.o.config.Hold == "" || r.held != nil && *r.held == position {
 		return nil
 	}
 	if err := h.Rewind(r.o.config.Hold, position); err != nil {
 		return fmt.Errorf("observer: feed %q: holding what is behind position %d: %w", r.name, position, err)
 	}
+	r.held = &position
 	return nil
 }
 
 // holder is a feed that keeps what is behind a place with a name, as a journal does.
 type holder interface {
 	Rewind(name string, after uint64) error
-}
-
-// changes adds to a map what the store is to have of this feed's repositories, and returns
-// which these are, and up to where everything is done with.
-func (r *registry) changes(to map[string][]byte) (all []saved, position uint64, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.chain.Gc()
-	position = r.seen
-	included := make(map[*repository]bool)
-	for repo := range r.dirty {
-		if repo.ended || repo.moving || repo.state == nil {
-			continue // it has no name, or not its state yet
-		}
-		included[repo] = true
-		value, err := json.Marshal(repo.state)
-		if err != nil {
-			return nil, 0, err
-		}
-		to[repo.state.key()] = value
-		repo.changed = false
-		all = append(all, saved{repo: repo, upTo: repo.state.Position})
-		if next := repo.undone(); next > 0 {
-			position = min(position, next-1)
-		}
-	}
-	for repo := range r.dirty {
-		switch {
-		case included[repo]:
-		case !repo.ended || !repo.isOver(included):
-			position = min(position, repo.since-1)
-		default:
-			if key := repo.state.key(); r.repos[repo.state.Name] == nil {
-				to[key] = nil
-			}
-			all = append(all, saved{repo: repo, gone: true})
-		}
-	}
-	return all, position, nil
-}
-
-// undone returns the position of the first event that is not done with, or zero. The caller
-// holds the registry's lock.
-func (r *repository) undone() uint64 {
-	if r.work == nil || len(r.work.queue) == 0 {
-		return 0
-	}
-	it := &r.work.queue[0]
-	if it.kind == itemSettle {
-		return r.since // all that was loaded
-	}
-	return it.record.Position
-}
-
-// isOver says whether a repository that has lost its name may be forgotten: when it has done
-// all, and whoever was given its state is stored, or will be with this. The caller holds the
-// lock.
-func (r *repository) isOver(included map[*repository]bool) bool {
-	switch {
-	case !r.ended, r.work != nil && len(r.work.queue) > 0:
-		return false
-	case r.work == nil || r.work.heir == nil:
-		return true
-	}
-	return r.work.heir.stored || included[r.work.heir]
-}
-
-// stores notes that the store has it.
-func (r *registry) stores(all []saved, position uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.position, r.known = position, true
-	if r.waits {
-		r.o.engine.wake(r)
-	}
-	for _, s := range all {
-		repo := s.repo
-		if s.gone {
-			delete(r.dirty, repo)
-			continue
-		}
-		repo.stored = true
-		switch next := repo.undone(); {
-		case next > 0 && !repo.ended:
-			repo.since = next
-		case repo.ended, repo.changed: // meanwhile
-			repo.since = max(repo.since, s.upTo+1)
-		default:
-			repo.since = 0
-			delete(r.dirty, repo)
-		}
-	}
 }

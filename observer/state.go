@@ -21,7 +21,7 @@ type State struct {
 	Deleted bool `json:"deleted,omitempty"`
 	Frozen  bool `json:"frozen,omitempty"`
 
-	// Last is the last event of it, and Position the last that is done with.
+	// Last is the last event of it, and Position the last that is done with, or was loaded.
 	Last     Last   `json:"last"`
 	Position uint64 `json:"position"`
 
@@ -29,10 +29,11 @@ type State struct {
 	// characters.
 	Error string `json:"error,omitempty"`
 
-	// Initialized says that the Initializer has prepared it, and Told what the Processor was
-	// told last.
+	// Initialized says that the Initializer has prepared it, Told what the Processor was told
+	// last, and Untold that it has still to be told of what was loaded.
 	Initialized bool `json:"initialized,omitempty"`
 	Told        Told `json:"told,omitempty"`
+	Untold      bool `json:"untold,omitempty"`
 }
 
 // Manifest is what is known of one.

@@ -15,8 +15,8 @@ type Store interface {
 }
 
 const (
-	runningKey  = "running"
-	positionKey = "position/" // and the feed's name
+	positionKey = "position/" // and the feed's name: behind which to go on
+	runningKey  = "running/"  // and the feed's name: an observer is at work on it
 	stateKey    = "state/"    // and the feed's name, a slash, and the repository's
 )
 
