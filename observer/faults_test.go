@@ -229,7 +229,8 @@ func TestGoneBesideAnother(t *testing.T) {
 	r.settles()
 	assert.Empty(t, r.store.get("position/late"))
 	late.Fail(nil)
-	sinktest.Eventually(t, func() bool { return r.store.get("position/late") == "2" }, "%v, %+v", r.read(), r.o.Stat())
+	sinktest.Eventually(t, func() bool { return r.o.Stat()["late"].Position == 2 }, "%v, %+v", r.read(), r.o.Stat())
+	assert.Equal(t, "2", r.store.get("position/late"))
 	assert.ElementsMatch(t, []string{"enable a", "enable y"}, r.read())
 	assert.NoError(t, r.stop())
 }

@@ -14,6 +14,7 @@ type step uint8
 const (
 	stepPrepare step = iota // Get, and Init if need be
 	stepMove
+	stepMoveIf // it is prepared under the old name, and otherwise stepPrepare
 	stepEnable
 	stepDisable
 	stepFreeze
@@ -22,13 +23,13 @@ const (
 )
 
 func (s step) String() string {
-	return [...]string{"preparing", "moving", "Enable", "Disable", "Freeze", "Unfreeze", "Event"}[s]
+	return [...]string{"preparing", "moving", "moving", "Enable", "Disable", "Freeze", "Unfreeze", "Event"}[s]
 }
 
 // onto notes in a state that a step was done.
 func (s step) onto(state *State) {
 	switch s {
-	case stepPrepare, stepMove:
+	case stepPrepare, stepMove, stepMoveIf:
 		state.Initialized = true
 	case stepEnable, stepUnfreeze:
 		state.Told = Enabled
@@ -58,7 +59,7 @@ func (p *plan) add(s step) {
 // planFor returns the steps for an item, with its event folded already. The caller holds
 // the lock.
 func (r *repository) planFor(it *item) plan {
-	o, s := r.registry.o, r.state
+	o, s, unsure := r.registry.o, r.state, r.registry.isUnsure()
 	p := plan{begun: true, retries: o.config.Retries}
 	if s.Error != "" {
 		p.retries = 0 // this is the next try
@@ -72,13 +73,17 @@ func (r *repository) planFor(it *item) plan {
 	switch it.kind {
 	case itemRelease:
 		p.flow = true
-		if s.Told == Enabled || s.Told == Frozen {
+		if s.Told == Enabled || s.Told == Frozen || s.Told == "" && unsure {
 			p.add(stepDisable)
 		}
 		return p
 	case itemAcquire:
 		p.flow = true
-		if s.Initialized && o.config.Initializer != nil {
+		switch {
+		case o.config.Initializer == nil:
+		case unsure:
+			p.add(stepMoveIf)
+		case s.Initialized:
 			p.add(stepMove)
 		}
 	}
@@ -118,14 +123,20 @@ func (o *Observer) call(s step, state *State, rec notifications.Record) (err err
 			o.config.Logger.WithField("repository", state.Name).Errorf("observer: %s panicked: %v\n%s", s, p, debug.Stack())
 		}
 	}()
-	ctx, p := o.work, o.config.Processor
+	ctx, p, i := o.work, o.config.Processor, o.config.Initializer
 	switch s {
 	case stepPrepare:
-		return prepare(ctx, o.config.Initializer, state.Repository)
-	case stepMove:
+		return prepare(ctx, i, state.Repository)
+	case stepMove, stepMoveIf:
 		from := Repository{state.Feed, rec.Event.Target.FromRepository}
-		to := Repository{state.Feed, rec.Event.Target.Repository}
-		return o.config.Initializer.Move(ctx, from, to)
+		if s == stepMoveIf {
+			if there, err := i.Get(ctx, from); err != nil {
+				return err
+			} else if !there {
+				return prepare(ctx, i, state.Repository)
+			}
+		}
+		return i.Move(ctx, from, state.Repository)
 	case stepEnable:
 		return p.Enable(ctx, state)
 	case stepDisable:

@@ -293,9 +293,6 @@ func (r *registry) rename(rec *notifications.Record, from, to string) {
 	}
 	switch {
 	case old != nil && r.renaming && old.isKnown():
-		if old.state.Told == "" {
-			old.settle() // it may have heard of it all the same
-		}
 		old.queue(from, item{kind: itemRelease, record: *rec, to: next})
 		if next != nil {
 			next.queue(to, item{kind: itemAcquire, record: *rec, after: r.chain.Next(from)})
@@ -311,6 +308,11 @@ func (r *registry) rename(rec *notifications.Record, from, to string) {
 	}
 	next.take(rec)
 }
+
+// isUnsure says whether others may know more than what was stored: the last run has not come
+// to its end, and what it did since its last save has not come again yet. The caller holds
+// the lock.
+func (r *registry) isUnsure() bool { return r.loading && r.crashed }
 
 // touch notes that the store does not know what a name is now. The name is kept. The caller
 // holds the lock.

@@ -91,7 +91,7 @@ func (r *repository) settle() {
 // holds the lock.
 func (r *repository) isKnown() bool {
 	s := r.state
-	return !r.registry.loading || r.registry.crashed || s.Initialized || s.Told != "" || s.Error != ""
+	return !r.registry.loading || r.registry.isUnsure() || s.Initialized || s.Told != "" || s.Error != ""
 }
 
 // hand gives the state to another, if there is one, under its name, and keeps what is left.
@@ -299,7 +299,7 @@ func (r *repository) did(st step, as *workflow, err error) {
 	log := o.config.Logger.WithField("feed", g.name).WithField("repository", s.Name).WithError(err)
 	if w.plan.tries > w.plan.retries {
 		w.plan.err, w.plan.at = err, w.plan.n
-		if st == stepMove {
+		if st == stepMove || st == stepMoveIf {
 			s.Initialized = false
 		}
 		log.Errorf("observer: %s failed; the next event tries again", st)
