@@ -51,7 +51,11 @@ func callRound(s scale) ([]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	requests := []request{server.bare, server.ours(ours), server.theirs(theirs)}
+	bridge, err := notifications.NewBridge(ours, notifications.BridgeConfig{Source: source})
+	if err != nil {
+		return nil, err
+	}
+	requests := []request{server.bare, server.ours(bridge), server.theirs(theirs)}
 
 	var samples []sample
 	for _, call := range []handler{image.getManifest, image.serveBlob, image.putManifest} {
@@ -76,13 +80,11 @@ type request func(registry.Repository, handler) error
 
 func (s *stock) bare(repo registry.Repository, h handler) error { return h(s.ctx, repo) }
 
-func (s *stock) ours(hub *ourHub) request {
+// ours decorates for the one bridge that a server has. Theirs has the request in it, and is
+// made for each.
+func (s *stock) ours(bridge *notifications.Bridge) request {
 	remover, _ := s.Namespace.(registry.RepositoryRemover)
 	return func(repo registry.Repository, h handler) error {
-		bridge, err := notifications.NewBridge(hub, notifications.BridgeConfig{Source: source})
-		if err != nil {
-			return err
-		}
 		repo, _ = notifications.Listen(repo, remover, bridge)
 		return h(s.ctx, repo)
 	}
