@@ -15,10 +15,9 @@
 // # Two phases
 //
 // First it loads: all that is in a feed behind the position of the last end, up to where it
-// would have to wait, is folded into the states of the repositories. These are saved, as
-// something that has still to be told ([State].Untold); then the [Processor] is called once for
-// each repository of which there was anything new, for what is true in the end: Enable, Disable
-// or Freeze. What has been undone in between, nobody is told.
+// would have to wait, is folded into the states of the repositories. Then the [Processor] is
+// called once for each repository of which there was anything new, for what is true in the
+// end: Enable, Disable or Freeze. What has been undone in between, nobody is told.
 // Repositories whose last attempt failed, and of which there is nothing new, are left alone.
 //
 // Then it watches: each event is folded into its repository's state, calls what follows from
@@ -49,7 +48,7 @@
 // a rename that was done, and no Move comes again when names are others' already. The wait is
 // for what is queued in front of it, retries included: a call that never returns stops its feed
 // at the next rename. Among repositories that nobody was told of, renames are folded as all
-// else is.
+// else is; what was loaded then is saved before it is told ([State].Untold).
 //
 // # What is guaranteed
 //
@@ -60,7 +59,7 @@
 // with nor in a state that says that it has still to be told, and states are saved with it.
 // After a crash, what was done since comes again: as what is new while nobody watched. Nothing
 // is left out. What a feed does not have any more ends Watch with an error; Config.Hold keeps a
-// journal from forgetting it. While nothing can be saved, what was loaded is not told, and
+// journal from forgetting it. While nothing can be saved, nobody is told what was loaded, and
 // renames wait; all else goes on.
 //
 // Errors. A call that fails, or panics, is tried again (Config.Retries). Then its error is

@@ -26,17 +26,18 @@ type registry struct {
 	sleeps chan uint64 // asks the waiter to wake it when there is something behind a position
 	held   *uint64     // position behind which the feed keeps everything; the saver's alone
 
-	mu       sync.Mutex // guards the rest, and what its repositories say that it does
-	loading  bool       // the first phase: events are folded, and nobody is told
-	renaming bool       // a state may be on its way from one name to another
-	waits    uint64     // for everything in front of this position to be done with and saved; zero: for nothing
-	busy     int        // repositories with something to do
-	settling int        // those of which what was loaded has still to be told
-	seen     uint64     // position up to which it was read, and given to repositories
-	repos    map[string]*repository
-	dirty    map[string]struct{}      // names of which the store does not know what they are now
-	blocked  map[*repository]struct{} // wait for the end of another
-	chain    DepChain
+	mu        sync.Mutex // guards the rest, and what its repositories say that it does
+	loading   bool       // the first phase: events are folded, and nobody is told
+	saveFirst bool       // what was loaded has to be saved before it is told
+	renaming  bool       // a state may be on its way from one name to another
+	waits     uint64     // for everything in front of this position to be done with and saved; zero: for nothing
+	busy      int        // repositories with something to do
+	settling  int        // those of which what was loaded has still to be told
+	seen      uint64     // position up to which it was read, and given to repositories
+	repos     map[string]*repository
+	dirty     map[string]struct{}      // names of which the store does not know what they are now
+	blocked   map[*repository]struct{} // wait for the end of another
+	chain     DepChain
 
 	// What the store has.
 	saved    uint64 // position behind which to go on
@@ -177,16 +178,20 @@ func (r *registry) barrier(position uint64, then func()) {
 func (r *registry) isQuiet() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.busy > 0:
+	if r.busy > 0 {
 		return false
-	case !r.running, r.saved != r.seen, len(r.dirty) > 0:
+	}
+	if !r.running || !r.isLight() && (r.saved != r.seen || len(r.dirty) > 0) {
 		r.o.saveNow()
 		return false
 	}
 	r.waits = 0
 	return true
 }
+
+// isLight says whether what was loaded may be saved later, as everything else is: no name has
+// become another's. The caller holds the lock.
+func (r *registry) isLight() bool { return r.loading && !r.saveFirst }
 
 // take gives records to the repositories that they are of, up to a rename that has to wait.
 func (r *registry) take(records []notifications.Record) {
@@ -225,6 +230,9 @@ func (r *registry) isBarrier(rec *notifications.Record) bool {
 // that was done, and names are whose they were.
 func (r *registry) cross(records []notifications.Record) {
 	at := records[0].Position
+	r.mu.Lock()
+	r.saveFirst = true
+	r.mu.Unlock()
 	r.barrier(at, func() {
 		r.mu.Lock()
 		r.renaming = true
@@ -301,6 +309,7 @@ func (r *registry) rename(rec *notifications.Record, from, to string) {
 	case next == nil:
 		return
 	case old != nil: // nobody else has heard of it
+		r.saveFirst = true // or what is loaded once more would find some names as they are now
 		next.state = old.state
 		next.state.Name = to
 	default:
@@ -318,8 +327,7 @@ func (r *registry) isUnsure() bool { return r.loading && r.crashed }
 // holds the lock.
 func (r *registry) touch(name string) { r.dirty[name] = struct{}{} }
 
-// loaded is the end of the first phase. What was loaded is saved, as something that has
-// still to be told, before anybody is told; from there on each event is acted on.
+// loaded is the end of the first phase. From there on each event is acted on.
 func (r *registry) loaded() {
 	r.progress.report(r, true)
 	r.barrier(r.read+1, func() {

@@ -135,17 +135,15 @@ type change struct {
 func (o *Observer) save(ctx context.Context, w which) error {
 	all := make(map[string][]byte)
 	changes := make(map[*registry]*change)
-	var errs []error
 	for _, r := range o.registries {
-		c, err := r.change(w, all)
-		if c != nil {
+		if c := r.change(w, all); c != nil {
 			changes[r] = c
 		}
-		errs = append(errs, err)
 	}
-	if err := errors.Join(errs...); err != nil || len(all) == 0 {
-		return err
+	if len(all) == 0 {
+		return nil
 	}
+	var errs []error
 	err := o.config.Store.Save(ctx, all)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("observer: saving: %w", err))
@@ -163,15 +161,18 @@ func (o *Observer) save(ctx context.Context, w which) error {
 
 // change adds to a map what the store is to have of a feed, and returns what that says; nil
 // if there is nothing to save now.
-func (r *registry) change(w which, to map[string][]byte) (*change, error) {
+func (r *registry) change(w which, to map[string][]byte) *change {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.isDue(w) {
-		return nil, nil
+		return nil
 	}
 	r.chain.Gc()
-	c := &change{names: r.dirty, position: r.seen, told: !r.loading && r.settling == 0}
-	r.dirty = make(map[string]struct{})
+	c := &change{position: r.saved}
+	if w != whatWaits || !r.isLight() {
+		c.names, c.position, c.told = r.dirty, r.seen, !r.loading && r.settling == 0
+		r.dirty = make(map[string]struct{})
+	}
 	for name := range c.names {
 		key := Repository{r.name, name}.key()
 		repo := r.repos[name]
@@ -179,12 +180,7 @@ func (r *registry) change(w which, to map[string][]byte) (*change, error) {
 			to[key] = nil
 			continue
 		}
-		value, err := json.Marshal(repo.state)
-		if err != nil {
-			r.dirty = c.names
-			return nil, fmt.Errorf("observer: saving %q: %w", key, err)
-		}
-		to[key] = value
+		to[key] = repo.state.appendJSON(make([]byte, 0, repo.state.room()))
 		repo.dirty = false
 		if repo.work != nil {
 			r.touch(name)
@@ -197,7 +193,7 @@ func (r *registry) change(w which, to map[string][]byte) (*change, error) {
 	if c.position != r.saved || !r.known {
 		to[positionKey+r.name] = strconv.AppendUint(nil, c.position, 10)
 	}
-	return c, nil
+	return c
 }
 
 // stores notes that the store has it.
