@@ -22,8 +22,8 @@
 //
 // Then it watches: each event is folded into its repository's state, calls what follows from
 // it (Enable for a repository that is new, Disable for one that was deleted, Freeze,
-// Unfreeze), and then Event. A pull, or the delete of something in a repository that nobody
-// knows, calls Event alone: it may have come late, behind the end of that repository.
+// Unfreeze), and then Event. For a repository that nobody knows a pull, the delete of something
+// in it, and other actions call Event alone: they may have come late, behind its end.
 //
 // # Activities, lanes and limits
 //
@@ -42,13 +42,14 @@
 //
 // A rename ends the activity of the old name with a release (Disable under the old name); a new
 // activity of the new name begins with an acquisition: Move, and Enable. [DepChain] is what
-// says who waits for whom. A rename of a repository that somebody was told of is a step of
-// its own, while loading, too: the feed's other events wait until what is in front of it is
-// done with and saved, and then until it is itself ([Stat].Waits). So no crash ever leads across
-// a rename that was done, and no Move comes again when names are others' already. The wait is
-// for what is queued in front of it, retries included: a call that never returns stops its feed
-// at the next rename. Among repositories that nobody was told of, renames are folded as all
-// else is; what was loaded then is saved before it is told ([State].Untold).
+// says who waits for whom. While watching each rename, and while loading one of a repository
+// that somebody was told of, is a step of its own: the feed's other events wait until what is
+// in front of it is done with and saved, and then until it is itself ([Stat].Waits). So no crash
+// ever leads across a rename that was done, and no Move comes again when names are others'
+// already. The wait is for what is queued in front of it, retries included: a call that never
+// returns stops its feed at the next rename. Other renames are folded as all else is; what was
+// loaded then is saved before it is told ([State].Untold). A rename from a name that nobody
+// knows to one that is there, as when it comes twice, leaves that as it is.
 //
 // # What is guaranteed
 //

@@ -25,7 +25,8 @@ import (
 // appends one and syncs it. The first line, and all that is left when most of the file is
 // old, is written into another file, which then takes its place. So a crash leaves a part of
 // a line at the end, at most, and never of the first: OpenFile cuts that off, and calls
-// everything else damage. What is not UTF-8 in a key is replaced.
+// everything else damage; a last line that was damaged later looks the same, and costs what
+// that Save has saved. What is not UTF-8 in a key is replaced.
 type FileStore struct {
 	path string
 	lock io.Closer

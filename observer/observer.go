@@ -53,8 +53,8 @@ func New(config Config) (*Observer, error) {
 // Watch loads what has happened since the last time, has the Processor act on what is true
 // in the end, and then watches. When ctx ends, it lets the calls end that are under way,
 // for as long as Grace, saves, and returns: nil if everything is saved that was done.
-// Before that it returns only for a feed that cannot be read any more (*FeedError), and for
-// a store that cannot be loaded. An Observer watches once.
+// Before that it returns only for a feed that cannot be read any more (*FeedError), and if at
+// its start the store cannot be loaded, or a feed not be held. An Observer watches once.
 func (o *Observer) Watch(ctx context.Context) error {
 	if o.begun.Swap(true) {
 		return errors.New("observer: watches, or has watched, already")

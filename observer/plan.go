@@ -73,7 +73,7 @@ func (r *repository) planFor(it *item) plan {
 	switch it.kind {
 	case itemRelease:
 		p.flow = true
-		if s.Told == Enabled || s.Told == Frozen || s.Told == "" && unsure {
+		if s.Told == Enabled || s.Told == Frozen || unsure {
 			p.add(stepDisable)
 		}
 		return p
@@ -90,7 +90,7 @@ func (r *repository) planFor(it *item) plan {
 	again := it.kind == itemSettle || s.Error != ""
 	switch now := s.now(); {
 	case now == Disabled:
-		if s.Told != Disabled || again {
+		if s.Told != Disabled || it.kind == itemSettle {
 			p.add(stepDisable)
 		}
 	case now == s.Told && !again:

@@ -18,7 +18,8 @@ type Processor interface {
 	Enable(ctx context.Context, state *State) error
 
 	// Disable is called for a repository that was deleted, or released by a rename. Nothing
-	// is left under its name.
+	// is left under its name. (One of a release that has failed as often as it may is not
+	// tried again: the repository goes on under its new name.)
 	Disable(ctx context.Context, state *State) error
 
 	// Freeze and Unfreeze are called for the actions of these names (ActionFreeze,

@@ -84,6 +84,9 @@ func (w *story) happens(e *notifications.Event) {
 	if e.Action == notifications.ActionRename {
 		s := w.there[from]
 		if s == nil {
+			s = w.there[name] // who is there stays
+		}
+		if s == nil {
 			s = new(State)
 		}
 		delete(w.there, from)

@@ -17,7 +17,7 @@ type Progress struct {
 type Stat struct {
 	Read         uint64 // position of the last event that was read
 	Position     uint64 // up to which all is done with and saved
-	Waits        uint64 // of the rename, or the end of a load, in front of which all has to be done with and saved; zero: of none
+	Waits        uint64 // position in front of which all has to be done with and saved: of a rename, behind one, or behind what was loaded; zero: none
 	Repositories int    // that are there
 	Failed       int    // of these, those with an error
 	Loading      bool

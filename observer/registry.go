@@ -121,7 +121,7 @@ func (r *registry) failed(err error) {
 	var gone *notifications.PositionError
 	switch {
 	case errors.As(err, &gone) && r.isNew() && gone.First > r.read+1:
-		r.read = gone.First - 1 // it begins with what there is
+		r.begin(gone.First - 1) // with what there is
 		r.o.engine.wake(r)
 	case errors.As(err, &gone), errors.Is(err, notifications.ErrSinkClosed):
 		r.o.fail(&FeedError{r.name, err})
@@ -134,11 +134,18 @@ func (r *registry) failed(err error) {
 	}
 }
 
+// begin has it begin behind a position.
+func (r *registry) begin(position uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.read, r.seen, r.saved = position, position, position
+}
+
 // isNew says whether nothing was ever read of it.
 func (r *registry) isNew() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.known && r.seen == 0
+	return !r.known && r.seen == r.saved
 }
 
 // waiter wakes it when there is something behind the position that it was asked for.
@@ -211,14 +218,15 @@ func (r *registry) take(records []notifications.Record) {
 	}
 }
 
-// isBarrier says whether a record renames what others have heard of. The caller holds the
-// lock.
+// isBarrier says whether a record is a rename that has to wait: while watching each one, or
+// it could come again when its names are others', and while loading one of what others have
+// heard of. The caller holds the lock.
 func (r *registry) isBarrier(rec *notifications.Record) bool {
 	if !isRename(rec) {
 		return false
 	}
 	for _, name := range []string{rec.Event.Target.FromRepository, rec.Event.Target.Repository} {
-		if repo := r.repos[name]; repo != nil && repo.isKnown() {
+		if repo := r.repos[name]; r.o.observes(name) && (!r.loading || repo != nil && repo.isKnown()) {
 			return true
 		}
 	}
@@ -237,7 +245,11 @@ func (r *registry) cross(records []notifications.Record) {
 		r.mu.Lock()
 		r.renaming = true
 		r.dispatch(&records[0])
+		loading := r.loading
 		r.mu.Unlock()
+		if loading {
+			r.progress.count(r, 1)
+		}
 		r.barrier(at+1, func() {
 			r.mu.Lock()
 			r.renaming = false
@@ -288,6 +300,10 @@ func (r *registry) repository(name string, there bool) *repository {
 // over from it. The caller holds the lock.
 func (r *registry) rename(rec *notifications.Record, from, to string) {
 	old := r.repos[from]
+	if there := r.repos[to]; old == nil && there != nil && !there.state.Deleted {
+		there.take(rec) // it comes again, or nobody knows what from: who is there stays
+		return
+	}
 	if old != nil {
 		from = old.state.Name
 		delete(r.repos, from)
@@ -311,7 +327,7 @@ func (r *registry) rename(rec *notifications.Record, from, to string) {
 	case old != nil: // nobody else has heard of it
 		r.saveFirst = true // or what is loaded once more would find some names as they are now
 		next.state = old.state
-		next.state.Name = to
+		next.state.Name, next.state.Deleted = to, false
 	default:
 		next.state = &State{Repository: Repository{r.name, to}}
 	}

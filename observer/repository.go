@@ -60,8 +60,11 @@ func (r *repository) take(rec *notifications.Record) {
 		r.dirty = true
 		r.registry.touch(s.Name)
 	}
-	s.Untold = s.fold(rec.Event) || s.Untold || s.Error != "" || s.Told != s.now()
+	s.Untold = s.fold(rec.Event) || s.Untold || s.Error != "" && !s.Deleted || s.Told != s.now()
 	s.Position = rec.Position
+	if s.Deleted && r.registry.isUnsure() {
+		s.Initialized = false // Disable may have been called since
+	}
 }
 
 // queue gives it something to do under its name, which is kept. The caller holds the lock.
@@ -79,7 +82,10 @@ func (r *repository) queue(name string, it item) {
 
 // settle acts on what was loaded, once. The caller holds the lock.
 func (r *repository) settle() {
-	if !r.state.Untold {
+	switch {
+	case !r.registry.o.observes(r.state.Name): // any more
+		return
+	case !r.state.Untold:
 		r.goIfDeleted() // it was gone when the last run ended
 		return
 	}
@@ -229,8 +235,6 @@ func (r *repository) finish() {
 		if err := w.plan.err; err != nil {
 			s.Error = cut(err.Error())
 		}
-	} else if err := w.plan.err; err != nil && it.to != nil {
-		it.to.state.Error = cut(err.Error())
 	}
 	switch it.kind {
 	case itemSettle:
@@ -299,8 +303,12 @@ func (r *repository) did(st step, as *workflow, err error) {
 	log := o.config.Logger.WithField("feed", g.name).WithField("repository", s.Name).WithError(err)
 	if w.plan.tries > w.plan.retries {
 		w.plan.err, w.plan.at = err, w.plan.n
-		if st == stepMove || st == stepMoveIf {
-			s.Initialized = false
+		if st == stepMove || st == stepMoveIf || st == stepDisable {
+			s.Initialized = false // nobody knows, but the Initializer
+		}
+		if w.queue[0].kind == itemRelease {
+			log.Errorf("observer: %s failed; the repository is renamed all the same", st)
+			return
 		}
 		log.Errorf("observer: %s failed; the next event tries again", st)
 		return

@@ -30,8 +30,7 @@ func (o *Observer) load(ctx context.Context) error {
 func (r *registry) load(all map[string][]byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, r.running = all[runningKey+r.name]
-	r.crashed = r.running
+	_, r.crashed = all[runningKey+r.name]
 	if value, ok := all[positionKey+r.name]; ok {
 		position, err := strconv.ParseUint(string(value), 10, 64)
 		if err != nil {
@@ -84,7 +83,10 @@ func (o *Observer) keepSaving(ctx context.Context) {
 			o.config.Logger.Info("observer: saving works again")
 			failing = false
 		}
-		if which == whatChanged {
+		switch {
+		case failing: // somebody may wait for it
+			timer.Reset(min(o.config.SaveInterval, o.config.MaxBackoff))
+		case which == whatChanged:
 			// Large states should not keep everybody busy with saving.
 			timer.Reset(max(o.config.SaveInterval, 10*time.Since(start)))
 		}
@@ -116,7 +118,7 @@ func (r *registry) isDue(w which) bool {
 	case r.renaming && r.busy > 0:
 		return false
 	case w == whatIsLeft:
-		return true
+		return r.known || r.seen > r.saved
 	case w == whatWaits || r.loading:
 		return r.waits > 0 && r.busy == 0
 	}
@@ -140,21 +142,20 @@ func (o *Observer) save(ctx context.Context, w which) error {
 			changes[r] = c
 		}
 	}
-	if len(all) == 0 {
-		return nil
+	if len(all) > 0 {
+		if err := o.config.Store.Save(ctx, all); err != nil {
+			for r, c := range changes {
+				r.failsToStore(c)
+			}
+			return fmt.Errorf("observer: saving: %w", err)
+		}
+		for r, c := range changes {
+			r.stores(c)
+		}
 	}
 	var errs []error
-	err := o.config.Store.Save(ctx, all)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("observer: saving: %w", err))
-	}
-	for r, c := range changes {
-		if err != nil {
-			r.failsToStore(c)
-			continue
-		}
-		r.stores(c)
-		errs = append(errs, r.hold(c.position))
+	for _, r := range o.registries {
+		errs = append(errs, r.holdSaved())
 	}
 	return errors.Join(errs...)
 }
@@ -224,12 +225,25 @@ func (r *registry) holdFirst() error {
 	err := r.hold(r.saved)
 	var gone *notifications.PositionError
 	for !r.known && errors.As(err, &gone) && gone.First > gone.Position+1 {
-		err = r.hold(gone.First - 1)
+		if err = r.hold(gone.First - 1); err == nil {
+			r.begin(gone.First - 1)
+		}
 	}
 	if errors.As(err, &gone) || errors.Is(err, notifications.ErrSinkClosed) {
 		return &FeedError{r.name, err}
 	}
 	return err
+}
+
+// holdSaved has the feed keep what is not done with.
+func (r *registry) holdSaved() error {
+	r.mu.Lock()
+	position, known := r.saved, r.known
+	r.mu.Unlock()
+	if !known {
+		return nil
+	}
+	return r.hold(position)
 }
 
 // hold has the feed keep what is behind a position.

@@ -89,25 +89,28 @@ func (s *State) fold(e *notifications.Event) (news bool) {
 			return false
 		}
 		s.drop(t)
+	case notifications.ActionRename:
 	case ActionFreeze:
-		s.Frozen = true
+		s.Deleted, s.Frozen = false, true
 	case ActionUnfreeze:
-		s.Frozen = false
+		s.Deleted, s.Frozen = false, false
+	default:
+		return !s.Deleted
 	}
 	return true
 }
 
-// saysOfIt says whether an event says that its repository is there, or is gone. A pull, and
-// the delete of something in it, may come late, behind its end.
+// saysOfIt says whether an event says that its repository is there, or is gone. A pull, the
+// delete of something in it, and what nobody knows may come late, behind its end.
 func saysOfIt(e *notifications.Event) bool {
 	t := &e.Target
 	switch e.Action {
-	case notifications.ActionPull:
-		return false
+	case notifications.ActionPush, notifications.ActionMount, notifications.ActionRename, ActionFreeze, ActionUnfreeze:
+		return true
 	case notifications.ActionDelete:
 		return t.Type == notifications.TypeRepository || t.Type == "" && t.Digest == "" && t.Tag == ""
 	}
-	return true
+	return false
 }
 
 // put takes a manifest in, and its tag.
