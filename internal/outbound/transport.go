@@ -79,6 +79,7 @@ func newTransport(config Config, seams seams) (*http.Transport, error) {
 		TLSHandshakeTimeout: config.Timeout,
 		ForceAttemptHTTP2:   true, // a dialer of one's own turns it off otherwise
 		MaxIdleConnsPerHost: config.MaxIdleConnsPerHost,
+		DisableCompression:  true, // answers are small, and nearly all of them not read
 		// IdleConnTimeout is the caller's: it costs a timer for each request.
 		// An endless header is as bad as an endless body.
 		MaxResponseHeaderBytes: 64 << 10,
