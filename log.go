@@ -71,3 +71,14 @@ type EncodedCursor interface {
 	// needs those any more that it has returned before; otherwise they stay as they are.
 	NextEncoded(ctx context.Context, block [][]byte, reuse bool) (n int, err error)
 }
+
+// LeasedCursor is a Cursor of a log that several processes work on. What one of them was given
+// may become another's: when it was not heard of for too long.
+type LeasedCursor interface {
+	Cursor
+
+	// Lease takes back everything that Next has returned and Settle was not told of, and
+	// returns a context for what Next returns from then on. When it ends, Next returns an
+	// error, and the Hub ends what it does with that, forgets it, and calls Lease again.
+	Lease() context.Context
+}

@@ -20,6 +20,7 @@ type worker struct {
 	to     Sink // what to deliver to
 	feed   *feed
 	cursor Cursor
+	leased LeasedCursor // the cursor, if it is one
 	log    *logrus.Entry
 
 	ctx    context.Context // ends when the worker has to stop
@@ -32,6 +33,7 @@ type worker struct {
 	lost    atomic.Uint64 // events, at the worker's end
 
 	// These belong to run.
+	lease   context.Context // of what is in the block; nil without leases
 	buf     []*Event
 	encoded [][]byte // for a log that keeps encodings
 	shells  []Event  // around these, for a sink that sees no more of them
@@ -61,6 +63,7 @@ func newWorker(h *Hub, name string, sink Sink, cursor Cursor) *worker {
 		w.to, a = s.Sink, s.account
 	}
 	w.feed = a.open(cursor)
+	w.leased, _ = cursor.(LeasedCursor)
 	w.size = blockSize(w.to)
 	return w
 }
@@ -91,6 +94,9 @@ func (w *worker) step() (more bool) {
 	if w.stay.Err() != nil {
 		return false // whether or not the sink listens to its context
 	}
+	if w.leased != nil && (w.lease == nil || w.isLost()) {
+		w.begin()
+	}
 	if len(w.block) == 0 {
 		return w.read(w.stay)
 	}
@@ -110,6 +116,9 @@ func (w *worker) step() (more bool) {
 		w.faults.over(w.log, "notifications: sink works again")
 		return true
 	}
+	if w.isLost() {
+		return true
+	}
 	if errors.Is(err, errHopeless) {
 		return false
 	}
@@ -118,6 +127,17 @@ func (w *worker) step() (more bool) {
 		return w.readBehind(parked)
 	}
 	return w.fault(err)
+}
+
+// isLost says whether what is in the block may be another process's.
+func (w *worker) isLost() bool { return w.lease != nil && w.lease.Err() != nil }
+
+// begin forgets the block, and has the cursor begin behind what is settled.
+func (w *worker) begin() {
+	forget(w.to, w.block)
+	clear(w.block)
+	w.block, w.skipped = nil, 0
+	w.lease = w.leased.Lease()
 }
 
 // passed drops n events from the front of the block.
@@ -136,7 +156,7 @@ func (w *worker) read(ctx context.Context) (more bool) {
 	n, err := w.next(ctx, w.buf[have:have+w.size])
 	w.block = w.buf[:have+n]
 	switch {
-	case n > 0 || ctx.Err() != nil:
+	case n > 0 || ctx.Err() != nil || w.isLost():
 		return true
 	case errors.Is(err, io.EOF):
 		return false
@@ -230,7 +250,14 @@ func (w *worker) attempt(block []*Event) (out outcome, err error) {
 			out, err = outcome{}, fmt.Errorf("notifications: sink panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return deliver(w.ctx, w.to, block)
+	ctx := w.ctx
+	if w.lease != nil {
+		both, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(w.lease, cancel)()
+		ctx = both
+	}
+	return deliver(ctx, w.to, block)
 }
 
 // fault deals with an error of the log or the sink: it waits until it is time to

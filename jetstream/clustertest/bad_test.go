@@ -1,0 +1,153 @@
+package clustertest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/registry-notifications/notifications"
+	"github.com/registry-notifications/notifications/jetstream"
+	"github.com/registry-notifications/notifications/sinktest"
+)
+
+func connect(t *testing.T, urls string, more ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := Connect(urls, more...)
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// TestBadConfig: each error names the field, the value and what is allowed.
+func TestBadConfig(t *testing.T) {
+	c, err := Start(1, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	nc := connect(t, c.URL())
+	for want, config := range map[string]jetstream.Config{
+		`stream: "a b": allowed are letters`:          {Stream: "a b"},
+		`subject: "a.*": allowed are letters`:         {Subject: "a.*"},
+		`partitions: 2000: allowed are 1 to 1024`:     {Partitions: 2000},
+		`replicas: 7: allowed are 1 to 5`:             {Replicas: 7},
+		`window: -1: allowed are 1 to`:                {Window: -1},
+		`lease: 1ms: allowed are 1s and above`:        {Lease: time.Millisecond},
+		`maxage: -1s: allowed are`:                    {MaxAge: -time.Second},
+		`maxbytes: -1: allowed are zero`:              {MaxBytes: -1},
+		`duplicates: 2m0s: allowed are those up to`:   {MaxAge: time.Second},
+		`replicas > 1 not supported in non-clustered`: {Stream: "three", Replicas: 3},
+	} {
+		_, err := jetstream.Open(t.Context(), nc, config)
+		assert.ErrorContains(t, err, want)
+	}
+	_, err = jetstream.Open(t.Context(), nil, jetstream.Config{})
+	assert.ErrorContains(t, err, "connection: nil")
+}
+
+// TestOtherSettings: a stream that is there with other settings is left as it is, and the
+// first that differs is named.
+func TestOtherSettings(t *testing.T) {
+	open := one(t)
+	h := open(t, func(c *jetstream.Config) { c.Stream, c.MaxBytes = "same", 1<<20 })
+	require.NoError(t, h.Write(t.Context(), sinktest.Events("repo", 1)...))
+	c, err := Start(1, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	nc := connect(t, c.URL())
+	base := jetstream.Config{Stream: "same", MaxBytes: 1 << 20, Lease: time.Second}
+	first, err := jetstream.Open(t.Context(), nc, base)
+	require.NoError(t, err)
+	require.NoError(t, first.Close(t.Context()))
+	for want, change := range map[string]func(*jetstream.Config){
+		"maxbytes is 1048576: the configuration has 2097152": func(c *jetstream.Config) { c.MaxBytes *= 2 },
+		"maxage is 0s: the configuration has 1h0m0s":         func(c *jetstream.Config) { c.MaxAge = time.Hour },
+		"partitions is 8: the configuration has 4":           func(c *jetstream.Config) { c.Partitions = 4 },
+		"storage is File: the configuration has Memory":      func(c *jetstream.Config) { c.Storage = js.MemoryStorage },
+		"duplicates is 2m0s: the configuration has 1m0s":     func(c *jetstream.Config) { c.Duplicates = time.Minute },
+		"lease is 1s: the configuration has 2s":              func(c *jetstream.Config) { c.Lease = 2 * time.Second },
+		"subjects is [same.>]: the configuration has":        func(c *jetstream.Config) { c.Subject = "other" },
+	} {
+		config := base
+		change(&config)
+		_, err := jetstream.Open(t.Context(), nc, config)
+		var setting *jetstream.SettingError
+		require.ErrorAs(t, err, &setting, want)
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+// TestNoJetStream: servers without it, without a permission, and none at all.
+func TestNoJetStream(t *testing.T) {
+	c, err := Start(1, func(o *server.Options) { o.JetStream = false })
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	_, err = jetstream.Open(t.Context(), connect(t, c.URL()), jetstream.Config{})
+	assert.ErrorContains(t, err, "asking the servers")
+
+	c, err = Start(1, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "registry", Password: "secret", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{"nothing"}},
+		}}}
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	_, err = Connect(c.URL(), nats.UserInfo("registry", "wrong"))
+	assert.ErrorIs(t, err, nats.ErrAuthorization)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, err = jetstream.Open(ctx, connect(t, c.URL(), nats.UserInfo("registry", "secret"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})), jetstream.Config{})
+	assert.ErrorIs(t, err, nats.ErrPermissionViolation)
+}
+
+// TestOddEvents: names that a subject would take for its own, and an event that is too large.
+func TestOddEvents(t *testing.T) {
+	c, err := Start(1, func(o *server.Options) { o.MaxPayload = 64 << 10 })
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	h := openHub(t, c.URL(), jetstream.Config{Lease: time.Second, Logger: quiet()})
+	fake := new(sinktest.Fake)
+	require.NoError(t, h.Add("all of *.> it", fake))
+	var events []*notifications.Event
+	for _, name := range []string{"a.b", "a*", "a.>", "a b", "", "ä", "a\nb", " a"} {
+		e := sinktest.Events(name, 1)[0]
+		e.ID = notifications.NewEvent("push").ID
+		e.Action = name
+		events = append(events, e)
+	}
+	for _, e := range events { // one by one: partitions have no order among them
+		require.NoError(t, h.Write(t.Context(), e))
+	}
+	assert.ElementsMatch(t, sinktest.IDs(events), sinktest.IDs(fake.Wait(t, len(events))))
+
+	large := sinktest.Events("large", 2)
+	large[1].Target.URL = strings.Repeat("x", 64<<10)
+	err = h.Write(t.Context(), large...)
+	var size *jetstream.SizeError
+	require.ErrorAs(t, err, &size)
+	assert.Equal(t, "large-1", size.Event)
+	records, err := h.Read(t.Context(), 0, 100)
+	require.NoError(t, err)
+	assert.Len(t, records, len(events), "nothing of its block was written")
+}
+
+// TestFull: a stream that is full says so, and goes on when it is not.
+func TestFull(t *testing.T) {
+	h := one(t)(t, func(c *jetstream.Config) { c.MaxBytes = 64 << 10 })
+	written := 0
+	var err error
+	for err == nil {
+		if err = h.Write(t.Context(), sinktest.Events(fmt.Sprint("repo", written), 10)...); err == nil {
+			written += 10
+		}
+		require.Less(t, written, 1000)
+	}
+	var full *jetstream.FullError
+	require.ErrorAs(t, err, &full)
+}

@@ -1,0 +1,162 @@
+package jetstream
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/registry-notifications/notifications"
+)
+
+// cursor is a sink's place in the stream, as this instance sees it: in those partitions of
+// which it has the lease. It gives what these have in turn.
+type cursor struct {
+	log     *log
+	name    string
+	steward *steward
+
+	news chan struct{} // something is ready
+
+	mu         sync.Mutex // guards the rest
+	partitions []*partition
+	turn       int
+	hand       []*partition // whose events Next has returned, and Settle has not been told of
+	settled    uint64
+	lease      context.Context // of all of it
+	lost       context.CancelFunc
+	closed     bool
+}
+
+var (
+	_ notifications.EncodedCursor = (*cursor)(nil)
+	_ notifications.LeasedCursor  = (*cursor)(nil)
+)
+
+func newCursor(l *log, name string) *cursor {
+	return &cursor{log: l, name: name, news: make(chan struct{}, 1)}
+}
+
+// wake has Next look again.
+func (c *cursor) wake() {
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// NextEncoded gives what is ready.
+func (c *cursor) NextEncoded(ctx context.Context, block [][]byte, _ bool) (int, error) {
+	for {
+		n, lease := c.takeReady(block)
+		if n > 0 {
+			return n, nil
+		}
+		select {
+		case <-c.news:
+		case <-lease.Done():
+			return 0, errLost
+		case <-c.log.shutting:
+			return 0, io.EOF
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// Next is not called by a Hub, which prefers NextEncoded.
+func (c *cursor) Next(ctx context.Context, block []*notifications.Event) (int, error) {
+	encoded := make([][]byte, len(block))
+	n, err := c.NextEncoded(ctx, encoded, false)
+	for i, b := range encoded[:n] {
+		block[i] = new(notifications.Event)
+		if err := block[i].UnmarshalJSON(b); err != nil {
+			block[i] = nil
+		}
+	}
+	return n, err
+}
+
+// takeReady takes what is ready, under a lease that has not ended: otherwise what was given
+// has to be taken back first.
+func (c *cursor) takeReady(block [][]byte) (n int, lease context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lease == nil {
+		c.lease, c.lost = context.WithCancel(context.Background())
+	}
+	if c.closed || c.lease.Err() != nil {
+		return 0, c.lease
+	}
+	for range c.partitions {
+		c.turn = (c.turn + 1) % len(c.partitions)
+		p := c.partitions[c.turn]
+		if p.giving {
+			continue
+		}
+		k := min(len(block)-n, len(p.ready))
+		for _, d := range p.ready[:k] {
+			block[n] = d.message.Data()
+			n++
+			c.hand = append(c.hand, p)
+			p.handed = d.position
+		}
+		p.hand = append(p.hand, p.ready[:k]...)
+		if p.ready = p.ready[k:]; k > 0 {
+			select {
+			case p.room <- struct{}{}:
+			default:
+			}
+		}
+		if n == len(block) {
+			break
+		}
+	}
+	return n, c.lease
+}
+
+// Settle acknowledges the next n events.
+func (c *cursor) Settle(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settled += uint64(n)
+	each := make(map[*partition]int)
+	for _, p := range c.hand[:n] {
+		each[p]++
+	}
+	c.hand = c.hand[n:]
+	for p, k := range each {
+		if len(p.hand) >= k { // or its lease is over
+			p.settle(p.hand[k-1].position)
+		}
+	}
+	c.steward.look()
+}
+
+// Lease takes back what was given, and returns a context for what comes now.
+func (c *cursor) Lease() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost != nil {
+		c.lost()
+	}
+	c.hand = nil
+	for _, p := range c.partitions {
+		p.ready = append(p.hand, p.ready...)
+		p.hand = nil
+		p.handed = p.settled
+	}
+	c.lease, c.lost = context.WithCancel(context.Background())
+	c.wake()
+	return c.lease
+}
+
+// Lag counts what is in the partitions of this instance.
+func (c *cursor) Lag() notifications.Lag {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var pending uint64
+	for _, p := range c.partitions {
+		pending += uint64(len(p.hand)+len(p.ready)) + p.behind
+	}
+	return notifications.Lag{Accepted: c.settled + pending, Pending: pending}
+}

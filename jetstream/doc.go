@@ -1,0 +1,46 @@
+// Package jetstream is a hub on a NATS JetStream cluster, for those who outgrow one machine:
+// several instances of a registry write into one stream, and share the work for each sink.
+//
+//	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+//	...
+//	hub, err := jetstream.Open(ctx, nc, jetstream.Config{Replicas: 3})
+//	...
+//	err = hub.Add("scanner", endpoint) // goes on where all instances together are
+//	bridge, err := notifications.NewBridge(hub, notifications.BridgeConfig{})
+//
+// It takes the place of a notifications.Broadcaster or a journal, in that one line.
+//
+// # The stream
+//
+//	notifications.3.push      Nats-Msg-Id: the event's ID    Repository: library/app
+//	│             │ └ action
+//	│             └ partition: FNV-1a of the repository's name, modulo Config.Partitions
+//	└ Config.Subject
+//
+// A message is an event, its data the event's JSON. Write returns when the stream has it: with
+// one replica that is one server, with three it is two of them. Messages go out in batches of
+// which the stream stores a piece from the front, in order, whatever happens on the way, and
+// what has failed is sent again under its old ID, for as long as the context of its Write.
+// Servers have this since version 2.14.
+//
+// What servers have acknowledged is in their memory, and on disk within two minutes
+// (sync_interval): a power cut of all that have it loses it. Three replicas that do not fail
+// at once, or sync_interval: always in the servers' configuration, are for those who cannot
+// bear that.
+//
+// # The sinks
+//
+// For each sink and partition there is a durable consumer, which knows what is settled, and a
+// lease, which one instance has. Instances take leases up to a fair share, renew them, and
+// give some back when another one comes. So each repository is worked on by one instance at a
+// time, in order; when one dies, others go on behind what it has settled, after Config.Lease
+// at the latest. What was under way then comes again, under its old IDs.
+//
+// A name's place stays until Remove. Metrics counts what this instance has, and what waits in
+// its partitions.
+//
+// # Feeds
+//
+// Hub is a notifications.Feed: positions are those of the stream. What all sinks have settled
+// stays until Config.MaxAge or MaxBytes.
+package jetstream

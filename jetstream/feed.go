@@ -1,0 +1,169 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/registry-notifications/notifications"
+)
+
+// feed reads the stream from any place. It keeps nothing at the servers: what is read is asked
+// for, a batch at a time, of whichever of them is near.
+type feed struct {
+	log  *log
+	last atomic.Uint64 // position
+}
+
+// Read returns what comes behind a position.
+func (h *Hub) Read(ctx context.Context, after uint64, most int) ([]notifications.Record, error) {
+	return h.feed.read(ctx, after, most)
+}
+
+// Wait returns when there is something behind a position.
+func (h *Hub) Wait(ctx context.Context, after uint64) error { return h.feed.wait(ctx, after) }
+
+// Last returns the last position that was heard of here, by Read and by Open.
+func (h *Hub) Last() uint64 { return h.feed.last.Load() }
+
+const readSize = 512
+
+func (f *feed) read(ctx context.Context, after uint64, most int) ([]notifications.Record, error) {
+	last, err := f.check(ctx, after)
+	if err != nil || last == after {
+		return nil, err
+	}
+	if most <= 0 || most > readSize {
+		most = readSize
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.log.config.Timeout)
+	defer cancel()
+	answers, err := f.log.nc.SubscribeSync(f.log.nc.NewInbox())
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: reading: %w", err)
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	question, err := json.Marshal(map[string]any{"seq": after + 1, "batch": most, "next_by_subj": f.log.config.Subject + ".>"})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.log.nc.PublishRequest("$JS.API.DIRECT.GET."+f.log.config.Stream, answers.Subject, question); err != nil {
+		return nil, fmt.Errorf("jetstream: reading: %w", err)
+	}
+	var records []notifications.Record
+	for {
+		m, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+		}
+		switch m.Header.Get("Status") {
+		case "":
+		case statusEnd, statusNone: // of the batch; or the server that was asked is behind
+			return records, nil
+		default:
+			return nil, fmt.Errorf("jetstream: reading behind position %d: %s %s", after, m.Header.Get("Status"), m.Header.Get("Description"))
+		}
+		r, err := record(m)
+		if err != nil {
+			return nil, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+		}
+		records = append(records, r)
+	}
+}
+
+const (
+	statusEnd  = "204"
+	statusNone = "404"
+)
+
+// record makes one of an answer.
+func record(m *nats.Msg) (r notifications.Record, err error) {
+	if r.Position, err = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
+		return r, err
+	}
+	if r.Time, err = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)); err != nil {
+		return r, err
+	}
+	r.Event = new(notifications.Event)
+	if err := r.Event.UnmarshalJSON(m.Data); err != nil {
+		return r, fmt.Errorf("position %d: %w", r.Position, err)
+	}
+	return r, nil
+}
+
+// check returns a *notifications.PositionError if there is no such place, and otherwise what
+// is last.
+func (f *feed) check(ctx context.Context, after uint64) (last uint64, err error) {
+	if ctx.Err() == nil && f.log.isShut() {
+		return 0, notifications.ErrSinkClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.log.config.Timeout)
+	defer cancel()
+	info, err := f.log.stream.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("jetstream: asking for the state of the stream: %w", err)
+	}
+	first, last := max(1, info.State.FirstSeq), info.State.LastSeq
+	f.saw(last)
+	if after+1 < first || after > last {
+		return 0, &notifications.PositionError{Position: after, First: first, Last: last}
+	}
+	return last, nil
+}
+
+func (f *feed) saw(last uint64) {
+	for {
+		old := f.last.Load()
+		if old >= last || f.last.CompareAndSwap(old, last) {
+			return
+		}
+	}
+}
+
+// wait asks for the next message, and for nothing but its header.
+func (f *feed) wait(ctx context.Context, after uint64) error {
+	if last, err := f.check(ctx, after); err != nil || last > after {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-f.log.shutting:
+			cancel(notifications.ErrSinkClosed)
+		case <-ctx.Done():
+		}
+	}()
+	consumer, err := f.log.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, HeadersOnly: true,
+	})
+	if err != nil {
+		return f.waited(ctx, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.WithMessagesErrOnMissingHeartbeat(false))
+	if err != nil {
+		return f.waited(ctx, err)
+	}
+	defer messages.Stop()
+	_, err = messages.Next(jetstream.NextContext(ctx))
+	return f.waited(ctx, err)
+}
+
+func (f *feed) waited(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), notifications.ErrSinkClosed):
+		return notifications.ErrSinkClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("jetstream: waiting: %w", err)
+}

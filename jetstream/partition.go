@@ -1,0 +1,213 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// partition is one piece of a sink's work, while this instance has the lease of it. Its fields
+// behind the empty line are guarded by its cursor's lock.
+//
+// The engine has a durable consumer for it, which knows what is settled: the acknowledgement of
+// a message is one of all in front of it. What is not settled is kept here, retried in place,
+// and never given back one by one, which would bring newer messages first. Whenever what comes
+// may not be what comes next (a new lease, a new leader, a delivery that is missing, a
+// connection that was away) the consumer is reset to what is settled.
+type partition struct {
+	cursor   *cursor
+	number   int
+	consumer jetstream.Consumer
+	name     string // of the consumer
+	lease    *lease
+	ctx      context.Context // ends with the lease
+	cancel   context.CancelFunc
+	stopped  chan struct{} // closed when nothing more is fetched
+
+	giving  bool       // is to be given back when its cursor has settled what it has
+	settled uint64     // position in the stream
+	handed  uint64     // position up to which its cursor has it
+	hand    []delivery // of that, what is not settled
+	ready   []delivery // and what it has not
+	behind  uint64     // how many more the stream has
+	room    chan struct{}
+}
+
+// delivery is one message.
+type delivery struct {
+	position uint64 // in the stream
+	message  jetstream.Msg
+}
+
+// Of how many messages one is told at once, and how many are read ahead, besides.
+const (
+	fetchSize = 1024
+	ahead     = 1024
+)
+
+// fetch takes what comes, until the lease ends.
+func (p *partition) fetch() {
+	defer close(p.stopped)
+	log := p.cursor.log.config.Logger.WithField("sink", p.cursor.name).WithField("partition", p.number)
+	var faults episode
+	failures := 0
+	for p.ctx.Err() == nil {
+		came, err := p.follow()
+		if came {
+			failures = 0
+			faults.over(log, "jetstream: reading works again")
+		}
+		if p.ctx.Err() != nil {
+			return
+		}
+		faults.failed(log, err, "jetstream: reading failed; it goes on behind what is settled")
+		sleep(p.ctx, delay(failures))
+		failures++
+	}
+}
+
+// follow has everything behind what is settled come once more, and takes what it does not
+// have, until that may not be what comes next.
+func (p *partition) follow() (came bool, err error) {
+	if err := p.reset(); err != nil {
+		return false, err
+	}
+	var last uint64 // delivery, which the consumer counts
+	for {
+		if !p.waitForRoom() {
+			return came, p.ctx.Err()
+		}
+		beat := min(p.cursor.log.config.Timeout, p.cursor.log.config.Lease/2)
+		ctx, cancel := context.WithTimeout(p.ctx, 4*beat)
+		batch, err := p.consumer.Fetch(fetchSize, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(beat))
+		if err == nil {
+			for m := range batch.Messages() {
+				if err == nil {
+					last, err = p.take(m, last)
+					came = came || err == nil
+				}
+				if err != nil {
+					cancel()
+				}
+			}
+			err = errors.Join(err, batch.Error())
+		}
+		cancel()
+		if err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+			return came, err
+		}
+		came = true
+	}
+}
+
+// reset has the consumer begin behind what was acknowledged, as far as it knows.
+func (p *partition) reset() error {
+	ctx, cancel := context.WithTimeout(p.ctx, p.cursor.log.config.Timeout)
+	defer cancel()
+	p.cursor.mu.Lock()
+	p.ready = nil
+	p.cursor.mu.Unlock()
+	if _, err := p.cursor.log.stream.ResetConsumer(ctx, p.name); err != nil {
+		return fmt.Errorf("resetting the consumer: %w", err)
+	}
+	return nil
+}
+
+// errMissing is of a delivery that has not come.
+var errMissing = errors.New("a delivery is missing")
+
+// take takes a message, and returns which delivery it was.
+func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return last, err
+	}
+	if meta.Sequence.Consumer != last+1 {
+		return last, errMissing
+	}
+	c, position := p.cursor, meta.Sequence.Stream
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.behind = meta.NumPending
+	switch {
+	case position <= p.settled:
+		_ = m.Ack() // whose first one was lost; if this is, it comes again
+	case position <= p.handed:
+		i := sort.Search(len(p.hand), func(i int) bool { return p.hand[i].position >= position })
+		if i < len(p.hand) && p.hand[i].position == position {
+			p.hand[i].message = m // the one to acknowledge
+		}
+	case len(p.ready) > 0 && position <= p.ready[len(p.ready)-1].position: // once more
+	default:
+		p.ready = append(p.ready, delivery{position, m})
+		c.wake()
+	}
+	return meta.Sequence.Consumer, nil
+}
+
+// waitForRoom returns false if there will be none.
+func (p *partition) waitForRoom() bool {
+	for {
+		if !p.isFull() {
+			return p.ctx.Err() == nil
+		}
+		select {
+		case <-p.room:
+		case <-p.ctx.Done():
+			return false
+		}
+	}
+}
+
+// settle moves it past a position. The caller holds the cursor's lock.
+func (p *partition) settle(position uint64) {
+	n := sort.Search(len(p.hand), func(i int) bool { return p.hand[i].position > position })
+	if n == 0 {
+		return
+	}
+	p.settled = p.hand[n-1].position
+	_ = p.hand[n-1].message.Ack() // if it is lost, the message comes again, and then with it
+	p.hand = p.hand[n:]
+}
+
+// extend tells the servers that it still works on what it has.
+func (p *partition) extend() {
+	p.cursor.mu.Lock()
+	all := append(append([]delivery(nil), p.hand...), p.ready...)
+	p.cursor.mu.Unlock()
+	for _, d := range all {
+		_ = d.message.InProgress() // or it comes again, and is recognised
+	}
+}
+
+func (p *partition) isFull() bool {
+	p.cursor.mu.Lock()
+	defer p.cursor.mu.Unlock()
+	return len(p.ready) >= ahead
+}
+
+// measure asks how much more there is: what is not fetched does not say.
+func (p *partition) measure(ctx context.Context) {
+	if info, err := p.consumer.Info(ctx); err == nil && p.isFull() {
+		p.cursor.mu.Lock()
+		defer p.cursor.mu.Unlock()
+		p.behind = info.NumPending
+	}
+}
+
+// ackWait is after how long without a sign of work the servers send a message again.
+func (c *Config) ackWait() time.Duration { return 3 * c.Lease }
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,139 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// partitionsKey is under what a stream says in how many partitions its subjects are.
+const partitionsKey = "notifications.partitions"
+
+// wanted is the stream of a configuration.
+func (c *Config) wanted() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        c.Stream,
+		Description: "events of container registries",
+		Subjects:    []string{c.Subject + ".>"},
+		Retention:   jetstream.LimitsPolicy, // or feeds would find nothing
+		Discard:     jetstream.DiscardNew,   // or what is not delivered would make room
+		MaxBytes:    orNone(c.MaxBytes),
+		MaxAge:      c.MaxAge,
+		Storage:     c.Storage,
+		Replicas:    c.Replicas,
+		Duplicates:  c.Duplicates,
+		AllowDirect: true,
+		Metadata:    map[string]string{partitionsKey: strconv.Itoa(c.Partitions)},
+
+		AllowBatchPublish: true,
+	}
+}
+
+func orNone(limit int64) int64 {
+	if limit == 0 {
+		return -1
+	}
+	return limit
+}
+
+// openStream returns the stream, made if there is none, and compared with the configuration
+// if there is.
+func (c *Config) openStream(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
+	s, err := js.Stream(ctx, c.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = js.CreateStream(ctx, c.wanted())
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another instance was first
+			s, err = js.Stream(ctx, c.Stream)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: stream %q: %w", c.Stream, err)
+	}
+	return s, c.compare(s.CachedInfo().Config)
+}
+
+// compare names the first setting that is not as it is wanted.
+func (c *Config) compare(has jetstream.StreamConfig) error {
+	want := c.wanted()
+	for _, s := range []struct {
+		name      string
+		has, want any
+	}{
+		{"subjects", has.Subjects, want.Subjects},
+		{"partitions", has.Metadata[partitionsKey], want.Metadata[partitionsKey]},
+		{"retention", has.Retention, want.Retention},
+		{"discard", has.Discard, want.Discard},
+		{"discard new per subject", has.DiscardNewPerSubject, false},
+		{"maxbytes", has.MaxBytes, want.MaxBytes},
+		{"maxage", has.MaxAge, want.MaxAge},
+		{"maxmsgs", has.MaxMsgs, int64(-1)},
+		{"maxmsgspersubject", has.MaxMsgsPerSubject, int64(-1)},
+		{"storage", has.Storage, want.Storage},
+		{"replicas", has.Replicas, want.Replicas},
+		{"duplicates", has.Duplicates, want.Duplicates},
+		{"batched publishing", has.AllowBatchPublish, true},
+		{"acknowledgements", !has.NoAck, true},
+		{"sealed", has.Sealed, false},
+		{"mirror", has.Mirror != nil, false},
+		{"subject transform", has.SubjectTransform != nil, false},
+	} {
+		if !same(s.has, s.want) {
+			return &SettingError{c.Stream, s.name, s.has, s.want}
+		}
+	}
+	return nil
+}
+
+func same(a, b any) bool {
+	if x, ok := a.([]string); ok {
+		y, _ := b.([]string)
+		return slices.Equal(slices.Sorted(slices.Values(x)), slices.Sorted(slices.Values(y)))
+	}
+	return a == b
+}
+
+// openLeases returns the bucket of leases.
+func (c *Config) openLeases(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
+	bucket := c.Stream + "-leases"
+	kv, err := js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: bucket, Description: "who works on which partition", TTL: c.Lease,
+			History: 1, Replicas: c.Replicas, Storage: c.Storage,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) {
+			kv, err = js.KeyValue(ctx, bucket)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
+	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
+	}
+	if has := status.TTL(); has != c.Lease {
+		return nil, &SettingError{"KV_" + bucket, "lease", has, c.Lease}
+	}
+	return kv, nil
+}
+
+// reach asks for what every other question needs: without it, servers do not say what is
+// wrong.
+func reach(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
+	_, err := js.AccountInfo(ctx)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		if why := nc.LastError(); why != nil {
+			err = errors.Join(err, why)
+		}
+	}
+	return fmt.Errorf("jetstream: asking the servers: %w", err)
+}
