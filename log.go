@@ -79,6 +79,7 @@ type LeasedCursor interface {
 
 	// Lease takes back everything that Next has returned and Settle was not told of, and
 	// returns a context for what Next returns from then on. When it ends, Next returns an
-	// error, and the Hub ends what it does with that, forgets it, and calls Lease again.
+	// error, and the Hub ends what it does with that, forgets it, and calls Lease again. It
+	// does so behind any other error of Next, too.
 	Lease() context.Context
 }

@@ -161,6 +161,7 @@ func (w *worker) read(ctx context.Context) (more bool) {
 	case errors.Is(err, io.EOF):
 		return false
 	}
+	w.lease = nil // what came with it may count as given
 	return w.fault(fmt.Errorf("notifications: reading the log: %w", err))
 }
 
@@ -216,6 +217,9 @@ func (w *worker) nextEncoded(ctx context.Context, c EncodedCursor, block []*Even
 func (w *worker) readBehind(parked *parkedError) (more bool) {
 	ctx, cancel := context.WithDeadline(w.stay, parked.until)
 	defer cancel()
+	if w.lease != nil {
+		defer context.AfterFunc(w.lease, cancel)()
+	}
 	if parked.events >= maxBlock {
 		<-ctx.Done()
 		return true
@@ -271,7 +275,13 @@ func (w *worker) fault(err error) (more bool) {
 		return false
 	}
 	w.faults.failed(w.log, err, "notifications: sink fails; its events wait")
-	return sleep(w.stay, w.retry.next()) == nil
+	ctx, cancel := context.WithCancel(w.stay)
+	defer cancel()
+	if w.lease != nil {
+		defer context.AfterFunc(w.lease, cancel)()
+	}
+	_ = sleep(ctx, w.retry.next())
+	return w.stay.Err() == nil
 }
 
 // stopBy cancels what the worker is doing and waits for it until ctx ends.

@@ -50,8 +50,8 @@ type Config struct {
 	// Window is how many events are under way to the stream at once. Zero means 512.
 	Window int
 
-	// Timeout is how long an answer of the servers may take before it is asked again. Zero
-	// means 2s.
+	// Timeout is how long an answer of the servers may take before it is asked again: at most
+	// half of Lease. Zero means 2s, or half of Lease if that is less.
 	Timeout time.Duration
 
 	// Lease is for how long an instance that is not heard of any more keeps its partitions.
@@ -84,6 +84,7 @@ func (c *Config) setDefaults() error {
 	if c.Subject == "" {
 		c.Subject = c.Stream
 	}
+	timeoutIsDefault := c.Timeout == 0
 	if !streamName.MatchString(c.Stream) {
 		return wrong("stream", "%q: allowed are letters, digits, dashes and underscores, at most 200", c.Stream)
 	}
@@ -123,7 +124,14 @@ func (c *Config) setDefaults() error {
 			return wrong(d.name, "%v: allowed are %v and above, and zero for the default", *d.value, d.from)
 		}
 	}
+	if timeoutIsDefault {
+		c.Timeout = min(c.Timeout, c.Lease/2)
+	}
 	switch {
+	case c.Timeout > c.Lease/2:
+		return wrong("timeout", "%v: allowed is half of lease, %v, and below", c.Timeout, c.Lease)
+	case len(c.Subject) > 200:
+		return wrong("subject", "%d characters: allowed are at most 200", len(c.Subject))
 	case c.MaxBytes < 0:
 		return wrong("maxbytes", "%d: allowed are zero, for no limit, and above", c.MaxBytes)
 	case c.MaxAge > 0 && c.Duplicates > c.MaxAge:

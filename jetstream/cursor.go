@@ -90,7 +90,7 @@ func (c *cursor) takeReady(block [][]byte) (n int, lease context.Context) {
 	for range c.partitions {
 		c.turn = (c.turn + 1) % len(c.partitions)
 		p := c.partitions[c.turn]
-		if p.giving {
+		if p.giving || p.ctx.Err() != nil {
 			continue
 		}
 		k := min(len(block)-n, len(p.ready))

@@ -37,9 +37,22 @@ const readSize = 512
 
 func (f *feed) read(ctx context.Context, after uint64, most int) ([]notifications.Record, error) {
 	last, err := f.check(ctx, after)
-	if err != nil || last == after {
+	if err != nil {
 		return nil, err
 	}
+	for after < last {
+		records, to, err := f.batch(ctx, after, most)
+		if err != nil || len(records) > 0 || to == after {
+			return records, err
+		}
+		after = to // nothing but others' messages
+	}
+	return nil, nil
+}
+
+// batch reads once, and returns up to which position that was.
+func (f *feed) batch(ctx context.Context, after uint64, most int) (records []notifications.Record, to uint64, err error) {
+	to = after
 	if most <= 0 || most > readSize {
 		most = readSize
 	}
@@ -47,34 +60,35 @@ func (f *feed) read(ctx context.Context, after uint64, most int) ([]notification
 	defer cancel()
 	answers, err := f.log.nc.SubscribeSync(f.log.nc.NewInbox())
 	if err != nil {
-		return nil, fmt.Errorf("jetstream: reading: %w", err)
+		return nil, to, fmt.Errorf("jetstream: reading: %w", err)
 	}
 	defer func() { _ = answers.Unsubscribe() }()
 	question, err := json.Marshal(map[string]any{"seq": after + 1, "batch": most, "next_by_subj": f.log.config.Subject + ".>"})
 	if err != nil {
-		return nil, err
+		return nil, to, err
 	}
 	if err := f.log.nc.PublishRequest("$JS.API.DIRECT.GET."+f.log.config.Stream, answers.Subject, question); err != nil {
-		return nil, fmt.Errorf("jetstream: reading: %w", err)
+		return nil, to, fmt.Errorf("jetstream: reading: %w", err)
 	}
-	var records []notifications.Record
 	for {
 		m, err := answers.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
 		}
 		switch m.Header.Get("Status") {
 		case "":
 		case statusEnd, statusNone: // of the batch; or the server that was asked is behind
-			return records, nil
+			return records, to, nil
 		default:
-			return nil, fmt.Errorf("jetstream: reading behind position %d: %s %s", after, m.Header.Get("Status"), m.Header.Get("Description"))
+			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %s %s", after, m.Header.Get("Status"), m.Header.Get("Description"))
 		}
 		r, err := record(m)
 		if err != nil {
-			return nil, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
 		}
-		records = append(records, r)
+		if to = r.Position; r.Event != nil {
+			records = append(records, r)
+		}
 	}
 }
 
@@ -83,7 +97,7 @@ const (
 	statusNone = "404"
 )
 
-// record makes one of an answer.
+// record makes one of an answer, without an event if that is none.
 func record(m *nats.Msg) (r notifications.Record, err error) {
 	if r.Position, err = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
 		return r, err
@@ -91,9 +105,9 @@ func record(m *nats.Msg) (r notifications.Record, err error) {
 	if r.Time, err = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)); err != nil {
 		return r, err
 	}
-	r.Event = new(notifications.Event)
-	if err := r.Event.UnmarshalJSON(m.Data); err != nil {
-		return r, fmt.Errorf("position %d: %w", r.Position, err)
+	e := new(notifications.Event)
+	if isEvent(m.Data) && e.UnmarshalJSON(m.Data) == nil {
+		r.Event = e
 	}
 	return r, nil
 }
@@ -142,11 +156,12 @@ func (f *feed) wait(ctx context.Context, after uint64) error {
 		}
 	}()
 	consumer, err := f.log.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, HeadersOnly: true,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, HeadersOnly: true, InactiveThreshold: 10 * time.Second,
 	})
 	if err != nil {
 		return f.waited(ctx, err)
 	}
+	defer f.drop(consumer)
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.WithMessagesErrOnMissingHeartbeat(false))
 	if err != nil {
 		return f.waited(ctx, err)
@@ -154,6 +169,15 @@ func (f *feed) wait(ctx context.Context, after uint64) error {
 	defer messages.Stop()
 	_, err = messages.Next(jetstream.NextContext(ctx))
 	return f.waited(ctx, err)
+}
+
+// drop has the servers forget a consumer, which they would do a while later by themselves.
+func (f *feed) drop(c jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), f.log.config.Timeout)
+	defer cancel()
+	if info := c.CachedInfo(); info != nil {
+		_ = f.log.stream.DeleteConsumer(ctx, info.Name)
+	}
 }
 
 func (f *feed) waited(ctx context.Context, err error) error {

@@ -56,6 +56,9 @@ func (l *log) Cursor(name string) (notifications.Cursor, error) {
 	if err := errors.Join(all...); err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
+	if old := l.drop(name); old != nil {
+		old.stop() // its sink has left by itself
+	}
 	c := newCursor(l, name)
 	l.mu.Lock()
 	defer l.mu.Unlock()

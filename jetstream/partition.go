@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
@@ -28,6 +29,7 @@ type partition struct {
 	ctx      context.Context // ends with the lease
 	cancel   context.CancelFunc
 	stopped  chan struct{} // closed when nothing more is fetched
+	expire   *time.Timer   // ends the lease if nothing has renewed it
 
 	giving  bool       // is to be given back when its cursor has settled what it has
 	settled uint64     // position in the stream
@@ -42,6 +44,7 @@ type partition struct {
 type delivery struct {
 	position uint64 // in the stream
 	message  jetstream.Msg
+	stale    bool // the consumer was reset since: its acknowledgement would count wrongly
 }
 
 // Of how many messages one is told at once, and how many are read ahead, besides.
@@ -111,6 +114,9 @@ func (p *partition) reset() error {
 	defer cancel()
 	p.cursor.mu.Lock()
 	p.ready = nil
+	for i := range p.hand {
+		p.hand[i].stale = true
+	}
 	p.cursor.mu.Unlock()
 	if _, err := p.cursor.log.stream.ResetConsumer(ctx, p.name); err != nil {
 		return fmt.Errorf("resetting the consumer: %w", err)
@@ -140,15 +146,25 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 	case position <= p.handed:
 		i := sort.Search(len(p.hand), func(i int) bool { return p.hand[i].position >= position })
 		if i < len(p.hand) && p.hand[i].position == position {
-			p.hand[i].message = m // the one to acknowledge
+			p.hand[i] = delivery{position: position, message: m} // the one to acknowledge
 		}
 	case len(p.ready) > 0 && position <= p.ready[len(p.ready)-1].position: // once more
+		i := sort.Search(len(p.ready), func(i int) bool { return p.ready[i].position >= position })
+		if p.ready[i].position == position {
+			p.ready[i] = delivery{position: position, message: m}
+		}
+	case !isEvent(m.Data()):
+		c.log.config.Logger.WithField("sink", c.name).WithField("position", position).Warn("jetstream: somebody else's message is passed over: it is no event")
 	default:
-		p.ready = append(p.ready, delivery{position, m})
+		p.ready = append(p.ready, delivery{position: position, message: m})
 		c.wake()
 	}
 	return meta.Sequence.Consumer, nil
 }
+
+// isEvent says whether data may be an event's. Whoever may publish on the subjects can put
+// something else there.
+func isEvent(data []byte) bool { return len(data) > 0 && data[0] == '{' && json.Valid(data) }
 
 // waitForRoom returns false if there will be none.
 func (p *partition) waitForRoom() bool {
@@ -170,9 +186,12 @@ func (p *partition) settle(position uint64) {
 	if n == 0 {
 		return
 	}
-	p.settled = p.hand[n-1].position
-	_ = p.hand[n-1].message.Ack() // if it is lost, the message comes again, and then with it
+	last := p.hand[n-1]
+	p.settled = last.position
 	p.hand = p.hand[n:]
+	if !last.stale && p.ctx.Err() == nil {
+		_ = last.message.Ack() // if it is lost, the message comes again, and is acknowledged then
+	}
 }
 
 // extend tells the servers that it still works on what it has.

@@ -35,7 +35,6 @@ type publisher struct {
 type block struct {
 	ctx      context.Context
 	messages []*nats.Msg // that are not stored yet
-	partly   bool        // some are
 	result   chan error  // has room for it
 }
 
@@ -139,7 +138,7 @@ func (p *publisher) run() {
 
 // delay is how long to wait behind so many failures in a row.
 func delay(failures int) time.Duration {
-	const most = time.Second
+	const most = 250 * time.Millisecond
 	return min(most, 10*time.Millisecond<<min(failures, 10))
 }
 
@@ -184,7 +183,6 @@ func (p *publisher) store(blocks []*block) error {
 	for _, b := range blocks {
 		n := min(stored, len(b.messages))
 		b.messages = b.messages[n:]
-		b.partly = b.partly || n > 0
 		stored -= n
 		if len(b.messages) > 0 {
 			break

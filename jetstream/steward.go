@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,15 +19,18 @@ type steward struct {
 	cancel context.CancelFunc
 	now    chan struct{} // something was settled
 	done   chan struct{}
+
+	renewing chan struct{} // closed when it renews nothing any more
 }
 
 func newSteward(c *cursor) *steward {
 	s := &steward{
 		cursor: c, member: c.log.memberKey(c.name, c.log.config.Instance),
-		now: make(chan struct{}, 1), done: make(chan struct{}),
+		now: make(chan struct{}, 1), done: make(chan struct{}), renewing: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	go s.run()
+	go s.keepRenewing()
 	return s
 }
 
@@ -60,7 +64,6 @@ func (s *steward) run() {
 		for {
 			select {
 			case <-tick.C:
-				s.renew()
 				break wait
 			case <-s.now:
 				s.giveBack(false)
@@ -141,24 +144,42 @@ func (s *steward) take(number int) (bool, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	s.mu.Lock()
 	s.partitions = append(s.partitions, p)
+	p.expire = time.AfterFunc(time.Until(l.until), func() {
+		s.log.config.Logger.WithField("sink", s.name).WithField("partition", number).Warn("jetstream: lease not renewed in time; another instance may go on")
+		s.lose(p)
+	})
 	s.mu.Unlock()
 	go p.fetch()
 	return true, nil
 }
 
-// renew renews all leases. One that is another's, or could not be renewed in time, is lost.
+// keepRenewing renews all leases, again and again, whatever else there is to do.
+func (s *steward) keepRenewing() {
+	defer close(s.renewing)
+	tick := time.NewTicker(s.log.config.Lease / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.renew()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// renew renews all leases. One that is another's is lost; another try is made of what failed.
 func (s *steward) renew() {
 	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Lease/5)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, p := range s.all() {
 		wg.Go(func() {
-			err := p.lease.renew(ctx)
-			if err == nil || s.ctx.Err() != nil {
-				return
-			}
-			// Its next look comes a fifth of a term from now, at the latest two.
-			if isOthers(err) || time.Until(p.lease.until) < s.log.config.Lease*2/5 {
+			until, err := p.lease.renew(ctx)
+			switch {
+			case err == nil:
+				s.prolong(p, until)
+			case isOthers(err):
 				s.log.config.Logger.WithField("sink", s.name).WithField("partition", p.number).WithError(err).Warn("jetstream: lease lost; another instance goes on")
 				s.lose(p)
 			}
@@ -167,11 +188,24 @@ func (s *steward) renew() {
 	wg.Wait()
 }
 
+// prolong has a partition until then.
+func (s *steward) prolong(p *partition, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.partitions, p) {
+		p.expire.Reset(time.Until(until))
+	}
+}
+
 // lose ends the work on a partition at once, whatever is under way.
 func (s *steward) lose(p *partition) {
 	p.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p.expire.Stop()
+	if !slices.Contains(s.partitions, p) {
+		return // it was given back
+	}
 	s.remove(p)
 	if s.lost != nil {
 		s.lost()
@@ -216,6 +250,7 @@ func (s *steward) giveBack(all bool) {
 	}
 	for _, p := range gone {
 		s.remove(p)
+		p.expire.Stop()
 	}
 	s.mu.Unlock()
 	if len(gone) == 0 {
@@ -239,6 +274,7 @@ func (s *steward) giveBack(all bool) {
 
 // end gives everything back.
 func (s *steward) end() {
+	<-s.renewing
 	s.giveBack(true)
 	ctx, cancel := context.WithTimeout(context.Background(), s.log.config.Timeout)
 	defer cancel()

@@ -31,7 +31,7 @@ func (c *Config) message(e *notifications.Event) (*nats.Msg, error) {
 		return nil, err
 	}
 	m := &nats.Msg{
-		Subject: fmt.Sprintf("%s.%d.%s", c.Subject, partitionOf(e.Target.Repository, c.Partitions), token(e.Action)),
+		Subject: fmt.Sprintf("%s.%d.%.64s", c.Subject, partitionOf(e.Target.Repository, c.Partitions), token(e.Action)),
 		Header:  nats.Header{repositoryHeader: {headerValue(e.Target.Repository)}},
 		Data:    data,
 	}

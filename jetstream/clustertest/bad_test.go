@@ -42,6 +42,7 @@ func TestBadConfig(t *testing.T) {
 		`maxage: -1s: allowed are`:                    {MaxAge: -time.Second},
 		`maxbytes: -1: allowed are zero`:              {MaxBytes: -1},
 		`duplicates: 2m0s: allowed are those up to`:   {MaxAge: time.Second},
+		`timeout: 3s: allowed is half of lease, 5s`:   {Timeout: 3 * time.Second, Lease: 5 * time.Second},
 		`replicas > 1 not supported in non-clustered`: {Stream: "three", Replicas: 3},
 	} {
 		_, err := jetstream.Open(t.Context(), nc, config)
@@ -54,9 +55,6 @@ func TestBadConfig(t *testing.T) {
 // TestOtherSettings: a stream that is there with other settings is left as it is, and the
 // first that differs is named.
 func TestOtherSettings(t *testing.T) {
-	open := one(t)
-	h := open(t, func(c *jetstream.Config) { c.Stream, c.MaxBytes = "same", 1<<20 })
-	require.NoError(t, h.Write(t.Context(), sinktest.Events("repo", 1)...))
 	c, err := Start(1, nil)
 	require.NoError(t, err)
 	t.Cleanup(c.Stop)
@@ -137,7 +135,32 @@ func TestOddEvents(t *testing.T) {
 	assert.Len(t, records, len(events), "nothing of its block was written")
 }
 
-// TestFull: a stream that is full says so, and goes on when it is not.
+// TestAlien: what somebody else has published on the subjects is passed over, by sinks and
+// by feeds.
+func TestAlien(t *testing.T) {
+	c, err := Start(1, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	h := openHub(t, c.URL(), jetstream.Config{Lease: time.Second, Partitions: 1, Logger: quiet()})
+	fake := new(sinktest.Fake)
+	require.NoError(t, h.Add("fake", fake))
+	nc := connect(t, c.URL())
+	events := sinktest.Events("repo", 30)
+	for i, alien := range []string{"", "text", `{"id":`} {
+		require.NoError(t, h.Write(t.Context(), events[10*i:10*i+10]...))
+		_, err := nc.Request("notifications.0.push", []byte(alien), time.Second)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, sinktest.IDs(events), sinktest.IDs(fake.Wait(t, 30)))
+	records, err := h.Read(t.Context(), 0, 100)
+	require.NoError(t, err)
+	assert.Len(t, records, 30)
+	records, err = h.Read(t.Context(), 32, 100)
+	require.NoError(t, err)
+	assert.Empty(t, records)
+}
+
+// TestFull: a stream that is full says so.
 func TestFull(t *testing.T) {
 	h := one(t)(t, func(c *jetstream.Config) { c.MaxBytes = 64 << 10 })
 	written := 0
