@@ -33,14 +33,25 @@
 // For each sink and partition there is a durable consumer, which knows what is settled, and a
 // lease, which one instance has. Instances take leases up to a fair share, renew them, and
 // give some back when another one comes. So each repository is worked on by one instance at a
-// time, in order; when one dies, others go on behind what it has settled, after Config.Lease
-// at the latest. What was under way then comes again, under its old IDs.
+// time, in order; when one dies, others go on behind what it has settled, some moments after
+// Config.Lease. What was under way then comes again, under its old IDs. The servers' clocks
+// have to agree to within a quarter of a lease.
 //
-// A name's place stays until Remove. Metrics counts what this instance has, and what waits in
+// A name's place stays until Remove, which is one for all instances: their sinks of that name
+// get nothing any more, and have to be removed, too. Metrics counts what this instance has, and what waits in
 // its partitions.
 //
 // # Feeds
 //
 // Hub is a notifications.Feed: positions are those of the stream. What all sinks have settled
 // stays until Config.MaxAge or MaxBytes.
+//
+// # What it does not do yet
+//
+// There is no local journal for when the cluster is away: Write then waits for as long as its
+// context. A Write that fails may have stored a part of its block, from the front. What MaxAge
+// takes from a sink that has not had it is not counted. An election that takes longer than
+// three quarters of Config.Lease costs all leases once, and what was under way comes again.
+// After an error, a server that dies just then can lose what it had taken for stored already.
+// A Hub does not give its partitions to others because its own sink fails.
 package jetstream
