@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
@@ -64,21 +65,30 @@ func (c catalogue) readContent(ctx context.Context, registry name.Registry, tran
 	return nil
 }
 
+// partsOf returns the manifests that an index has.
+func partsOf(index *remote.Descriptor) ([]v1.Descriptor, error) {
+	i, err := index.ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	parts, err := i.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	return parts.Manifests, nil
+}
+
 func pull(ref name.Reference, opts ...remote.Option) error {
 	manifest, err := remote.Get(ref, opts...)
 	if err != nil {
 		return err
 	}
 	if manifest.MediaType.IsIndex() {
-		index, err := manifest.ImageIndex()
+		parts, err := partsOf(manifest)
 		if err != nil {
 			return err
 		}
-		parts, err := index.IndexManifest()
-		if err != nil {
-			return err
-		}
-		for _, part := range parts.Manifests {
+		for _, part := range parts {
 			if err := pull(ref.Context().Digest(part.Digest.String()), opts...); err != nil {
 				return err
 			}

@@ -120,15 +120,11 @@ func (m *mirror) copy(ctx context.Context, repository string, to name.Reference,
 		return err
 	}
 	if manifest.MediaType.IsIndex() {
-		index, err := manifest.ImageIndex()
+		parts, err := partsOf(manifest)
 		if err != nil {
 			return err
 		}
-		parts, err := index.IndexManifest()
-		if err != nil {
-			return err
-		}
-		for _, part := range parts.Manifests {
+		for _, part := range parts {
 			if err := m.follow(ctx, repository, part.Digest.String()); err != nil {
 				return err
 			}
