@@ -23,11 +23,10 @@ type batcher struct {
 	inbox   string
 	answers *nats.Subscription
 	window  int
-	timeout time.Duration
 }
 
-func newBatcher(nc *nats.Conn, window int, timeout time.Duration) (*batcher, error) {
-	b := &batcher{nc: nc, inbox: nc.NewInbox(), window: window, timeout: timeout}
+func newBatcher(nc *nats.Conn, window int) (*batcher, error) {
+	b := &batcher{nc: nc, inbox: nc.NewInbox(), window: window}
 	var err error
 	b.answers, err = nc.SubscribeSync(b.inbox + ".>")
 	return b, err
@@ -53,19 +52,20 @@ type answer struct {
 // batch is one that is under way.
 type batch struct {
 	*batcher
-	prefix string // of the subjects of its answers
-	stored int    // from the front
-	ended  bool
-	err    error
+	prefix  string        // of the subjects of its answers
+	timeout time.Duration // of each
+	stored  int           // from the front
+	ended   bool
+	err     error
 }
 
 // send sends messages, and returns how many of them, from the front, are stored. The error
 // says why the rest is not, or that nobody knows. It ends at the latest when no answer has
 // come for the timeout.
-func (b *batcher) send(ctx context.Context, messages []*nats.Msg) (stored int, err error) {
+func (b *batcher) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
 	// The servers say how far they are each time that a quarter of the window is stored.
 	flow := max(1, b.window/4)
-	now := &batch{batcher: b, prefix: fmt.Sprintf("%s.%s.%d.fail.", b.inbox, newID(), flow)}
+	now := &batch{batcher: b, timeout: timeout, prefix: fmt.Sprintf("%s.%s.%d.fail.", b.inbox, newID(), flow)}
 	for i, m := range messages {
 		op := opAppend
 		switch {

@@ -50,13 +50,22 @@ type Config struct {
 	// Window is how many events are under way to the stream at once. Zero means 512.
 	Window int
 
+	// Queued has Write return when the events are in this process's memory, where up to
+	// 16,384 wait in order; then it waits for room. Close writes what is there. What is there
+	// when the process dies is lost.
+	Queued bool
+
+	// Spill is where events go while the cluster does not take them.
+	Spill Spill
+
 	// Timeout is how long an answer of the servers may take before it is asked again: at most
 	// half of Lease. Zero means 2s, or half of Lease if that is less.
 	Timeout time.Duration
 
 	// Lease is for how long an instance that is not heard of any more keeps its partitions.
-	// It gives up delivering when it could not renew that in three quarters of the time. At
-	// least 1s; zero means 10s.
+	// It gives up delivering when it could not renew that in three quarters of the time, so
+	// that should be longer than the servers take to elect a leader (up to 9s). At least 1s;
+	// zero means 15s.
 	Lease time.Duration
 
 	// Instance is the name of this instance among those of one registry. Empty means the
@@ -115,7 +124,7 @@ func (c *Config) setDefaults() error {
 		{"maxage", &c.MaxAge, 0, 100 * time.Millisecond},
 		{"duplicates", &c.Duplicates, 2 * time.Minute, 100 * time.Millisecond},
 		{"timeout", &c.Timeout, 2 * time.Second, time.Millisecond},
-		{"lease", &c.Lease, 10 * time.Second, time.Second},
+		{"lease", &c.Lease, 15 * time.Second, time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.zero

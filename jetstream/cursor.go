@@ -15,13 +15,15 @@ type cursor struct {
 	name    string
 	steward *steward
 
-	news chan struct{} // something is ready
+	news    chan struct{} // something is ready
+	reading troubles
 
 	mu         sync.Mutex // guards the rest
 	partitions []*partition
 	turn       int
 	hand       []*partition // whose events Next has returned, and Settle has not been told of
 	settled    uint64
+	expired    uint64          // too old before they were fetched
 	lease      context.Context // of all of it
 	lost       context.CancelFunc
 	closed     bool
@@ -90,7 +92,7 @@ func (c *cursor) takeReady(block [][]byte) (n int, lease context.Context) {
 	for range c.partitions {
 		c.turn = (c.turn + 1) % len(c.partitions)
 		p := c.partitions[c.turn]
-		if p.giving || p.ctx.Err() != nil {
+		if !p.giving.IsZero() || p.ctx.Err() != nil {
 			continue
 		}
 		k := min(len(block)-n, len(p.ready))
@@ -147,6 +149,7 @@ func (c *cursor) Lease() context.Context {
 	}
 	c.lease, c.lost = context.WithCancel(context.Background())
 	c.wake()
+	c.steward.look()
 	return c.lease
 }
 
@@ -158,5 +161,8 @@ func (c *cursor) Lag() notifications.Lag {
 	for _, p := range c.partitions {
 		pending += uint64(len(p.hand)+len(p.ready)) + p.behind
 	}
-	return notifications.Lag{Accepted: c.settled + pending, Pending: pending}
+	return notifications.Lag{
+		Accepted: c.settled + pending + c.expired, Pending: pending,
+		Dropped: map[string]uint64{notifications.DroppedExpired: c.expired},
+	}
 }

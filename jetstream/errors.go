@@ -42,3 +42,6 @@ func (e *SettingError) Error() string {
 
 // errLost is of what another instance may have.
 var errLost = errors.New("jetstream: lease lost")
+
+// errRemoved is of a sink whose place is gone.
+var errRemoved = errors.New("another instance has removed the sink: remove it here, too")

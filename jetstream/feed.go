@@ -33,7 +33,11 @@ func (h *Hub) Wait(ctx context.Context, after uint64) error { return h.feed.wait
 // Last returns the last position that was heard of here, by Read and by Open.
 func (h *Hub) Last() uint64 { return h.feed.last.Load() }
 
-const readSize = 512
+// What one question asks for, at most.
+const (
+	readSize  = 512
+	readBytes = 8 << 20
+)
 
 func (f *feed) read(ctx context.Context, after uint64, most int) ([]notifications.Record, error) {
 	last, err := f.check(ctx, after)
@@ -50,7 +54,8 @@ func (f *feed) read(ctx context.Context, after uint64, most int) ([]notification
 	return nil, nil
 }
 
-// batch reads once, and returns up to which position that was.
+// batch reads once, and returns up to which position that was. What has come by the time-out is
+// better than nothing.
 func (f *feed) batch(ctx context.Context, after uint64, most int) (records []notifications.Record, to uint64, err error) {
 	to = after
 	if most <= 0 || most > readSize {
@@ -58,33 +63,32 @@ func (f *feed) batch(ctx context.Context, after uint64, most int) (records []not
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.log.config.Timeout)
 	defer cancel()
-	answers, err := f.log.nc.SubscribeSync(f.log.nc.NewInbox())
+	answers, err := f.ask(after+1, most)
 	if err != nil {
 		return nil, to, fmt.Errorf("jetstream: reading: %w", err)
 	}
 	defer func() { _ = answers.Unsubscribe() }()
-	question, err := json.Marshal(map[string]any{"seq": after + 1, "batch": most, "next_by_subj": f.log.config.Subject + ".>"})
-	if err != nil {
-		return nil, to, err
-	}
-	if err := f.log.nc.PublishRequest("$JS.API.DIRECT.GET."+f.log.config.Stream, answers.Subject, question); err != nil {
-		return nil, to, fmt.Errorf("jetstream: reading: %w", err)
-	}
-	for {
+	for first := true; ; first = false {
 		m, err := answers.NextMsgWithContext(ctx)
+		if err != nil && to > after {
+			return records, to, nil
+		}
 		if err != nil {
 			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
 		}
-		switch m.Header.Get("Status") {
-		case "":
-		case statusEnd, statusNone: // of the batch; or the server that was asked is behind
-			return records, to, nil
-		default:
+		if isStatus(m) {
+			switch m.Header.Get("Status") {
+			case statusEnd, statusNone: // of the batch; or the server that was asked is behind
+				return records, to, nil
+			}
 			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %s %s", after, m.Header.Get("Status"), m.Header.Get("Description"))
 		}
-		r, err := record(m)
+		r, previous, err := record(m)
 		if err != nil {
 			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+		}
+		if !first && previous != to {
+			return records, to, nil // an answer was lost
 		}
 		if to = r.Position; r.Event != nil {
 			records = append(records, r)
@@ -92,24 +96,65 @@ func (f *feed) batch(ctx context.Context, after uint64, most int) (records []not
 	}
 }
 
+// ask asks for messages from a position on.
+func (f *feed) ask(from uint64, most int) (*nats.Subscription, error) {
+	question, err := json.Marshal(map[string]any{
+		"seq": from, "batch": most, "max_bytes": readBytes, "next_by_subj": f.log.config.Subject + ".>",
+	})
+	if err != nil {
+		return nil, err
+	}
+	answers, err := f.log.nc.SubscribeSync(f.log.nc.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(
+		answers.SetPendingLimits(-1, -1), // the question has them
+		f.log.nc.PublishRequest("$JS.API.DIRECT.GET."+f.log.config.Stream, answers.Subject, question),
+	); err != nil {
+		return nil, errors.Join(err, answers.Unsubscribe())
+	}
+	return answers, nil
+}
+
+// What an answer without a message says.
 const (
 	statusEnd  = "204"
 	statusNone = "404"
 )
 
-// record makes one of an answer, without an event if that is none.
-func record(m *nats.Msg) (r notifications.Record, err error) {
-	if r.Position, err = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
-		return r, err
+// isStatus says whether an answer is none of the stream's messages, which may have what headers
+// they like.
+func isStatus(m *nats.Msg) bool {
+	return m.Header.Get(jetstream.SequenceHeader) == "" && len(m.Data) == 0
+}
+
+// record makes one of an answer, without an event if that is none, and returns the position of
+// the message that was sent before it.
+func record(m *nats.Msg) (r notifications.Record, previous uint64, err error) {
+	if r.Position, err = strconv.ParseUint(last(m, jetstream.SequenceHeader), 10, 64); err != nil {
+		return r, 0, err
 	}
-	if r.Time, err = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)); err != nil {
-		return r, err
+	if previous, err = strconv.ParseUint(last(m, jetstream.LastSequenceHeader), 10, 64); err != nil {
+		return r, 0, err
+	}
+	if r.Time, err = time.Parse(time.RFC3339Nano, last(m, jetstream.TimeStampHeaer)); err != nil {
+		return r, 0, err
 	}
 	e := new(notifications.Event)
 	if isEvent(m.Data) && e.UnmarshalJSON(m.Data) == nil {
 		r.Event = e
 	}
-	return r, nil
+	return r, previous, nil
+}
+
+// last returns a header as the server has set it: behind those of the message's own.
+func last(m *nats.Msg, header string) string {
+	values := m.Header.Values(header)
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }
 
 // check returns a *notifications.PositionError if there is no such place, and otherwise what
@@ -143,8 +188,15 @@ func (f *feed) saw(last uint64) {
 
 // wait asks for the next message, and for nothing but its header.
 func (f *feed) wait(ctx context.Context, after uint64) error {
-	if last, err := f.check(ctx, after); err != nil || last > after {
+	last, err := f.check(ctx, after)
+	if err != nil {
 		return err
+	}
+	if last > after {
+		if _, to, err := f.batch(ctx, after, 1); err == nil && to > after {
+			return nil
+		}
+		// The last ones were deleted, or the server that was asked is behind.
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

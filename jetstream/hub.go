@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,6 +14,11 @@ import (
 
 // Hub is a hub over a stream. All instances that open the same stream write into it, and share
 // the work for each sink. Its methods may be called at once from several goroutines.
+//
+// Write returns a *FullError, a *SizeError, or what the servers said when its context ended. A
+// Write that fails may have stored a piece of its block, from the front, or all of it: written
+// again, it is stored once, if that is within Config.Duplicates. For as long, an event that is
+// written anew under its old ID is not delivered again, either.
 type Hub struct {
 	*notifications.Hub
 	log  *log
@@ -24,13 +30,15 @@ var (
 	_ notifications.Feed = (*Hub)(nil)
 )
 
-// patience is how long the servers may take for what is asked of them once.
-const patience = 30 * time.Second
+// patience is how long the servers may take for what is asked of them once, for each partition.
+func (c *Config) patience() time.Duration {
+	return 30*time.Second + time.Duration(c.Partitions)*100*time.Millisecond
+}
 
 // Open opens a hub over a connection, which stays the caller's: it should reconnect for ever
 // (nats.MaxReconnects(-1)), and buffer nothing meanwhile (nats.ReconnectBufSize(-1)). The
 // errors are of the configuration (*notifications.ConfigError), a *SettingError for a stream
-// that is there with other settings, and what the servers say.
+// that is there with other settings, what the servers say, and what opening the spill does.
 func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if nc == nil {
 		return nil, wrong("connection", "nil: is needed")
@@ -38,7 +46,7 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if err := config.setDefaults(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, config.patience())
 	defer cancel()
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -51,7 +59,7 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if l.stream, err = config.openStream(ctx, js); err != nil {
 		return nil, err
 	}
-	if l.leases, err = config.openLeases(ctx, js); err != nil {
+	if l.leases, l.bucket, err = config.openLeases(ctx, js); err != nil {
 		return nil, err
 	}
 	h := &Hub{log: l, feed: &feed{log: l}}
@@ -59,10 +67,27 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if h.Hub, err = notifications.NewHub(l, config.Hub); err != nil {
 		return nil, err
 	}
-	if l.publisher, err = newPublisher(nc, &l.config, l.stream.CachedInfo().Config.MaxMsgSize); err != nil {
-		return nil, fmt.Errorf("jetstream: %w", err)
+	if err := l.openPublisher(); err != nil {
+		return nil, err
 	}
 	return h, nil
+}
+
+// openPublisher starts to take events.
+func (l *log) openPublisher() error {
+	s, err := newSender(l.nc, &l.config)
+	if err != nil {
+		return fmt.Errorf("jetstream: %w", err)
+	}
+	var sp *spill
+	if l.config.Spill.Dir != "" {
+		if sp, err = openSpill(&l.config, s); err != nil {
+			s.close()
+			return err
+		}
+	}
+	l.publisher = newPublisher(s, sp, &l.config, l.stream.CachedInfo().Config.MaxMsgSize)
+	return nil
 }
 
 // Metrics returns the counts of each sink: of what this instance has delivered, and what waits
@@ -72,11 +97,32 @@ func (h *Hub) Metrics() map[string]notifications.Metrics {
 	return h.Hub.Metrics()
 }
 
-// Close stops intake at once, lets the sinks finish what is in flight until ctx ends, gives
-// the partitions back, and leaves the rest to other instances and the next start. The
-// connection stays open.
+// Stats is what this instance has to do with the stream.
+type Stats struct {
+	// Last is the last position that it has heard of.
+	Last uint64
+	// Spilled is how many events are in the spill.
+	Spilled uint64
+	// Partitions is, for each sink, in how many of them this instance works.
+	Partitions map[string]int
+}
+
+// Stat returns what is so now.
+func (h *Hub) Stat() Stats {
+	s := Stats{Last: h.Last(), Partitions: make(map[string]int)}
+	if sp := h.log.publisher.spill; sp != nil {
+		s.Spilled = sp.pending()
+	}
+	for _, c := range h.log.all() {
+		s.Partitions[c.name] = len(c.all())
+	}
+	return s
+}
+
+// Close stops intake at once, writes what was taken, lets the sinks finish what is in flight
+// until ctx ends, gives the partitions back, and leaves the rest to other instances and the
+// next start. The connection stays open.
 func (h *Hub) Close(ctx context.Context) error {
 	err := h.Hub.Close(ctx)
-	h.log.wait(ctx)
-	return err
+	return errors.Join(err, h.log.end(ctx))
 }

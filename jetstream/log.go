@@ -2,9 +2,10 @@ package jetstream
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +21,7 @@ type log struct {
 	js        jetstream.JetStream
 	stream    jetstream.Stream
 	leases    jetstream.KeyValue
+	bucket    jetstream.Stream // of the leases
 	publisher *publisher
 
 	shut     sync.Once
@@ -38,7 +40,7 @@ func (l *log) Append(ctx context.Context, events ...*notifications.Event) error 
 // Cursor returns a place in the stream: where the sink's consumers are, or the end, for which
 // they are made. They have names of their own, and stay until Forget.
 func (l *log) Cursor(name string) (notifications.Cursor, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), l.config.patience())
 	defer cancel()
 	errs := make(chan error, l.config.Partitions)
 	slots := make(chan struct{}, 8) // each is an election
@@ -57,7 +59,7 @@ func (l *log) Cursor(name string) (notifications.Cursor, error) {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	if old := l.drop(name); old != nil {
-		old.stop() // its sink has left by itself
+		old.stop(ctx) // its sink has left by itself
 	}
 	c := newCursor(l, name)
 	l.mu.Lock()
@@ -94,10 +96,10 @@ func (l *log) makeConsumer(ctx context.Context, sink string, partition int) erro
 
 // Forget drops a sink's consumers, and with them its place, for all instances.
 func (l *log) Forget(name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), l.config.patience())
 	defer cancel()
 	if c := l.drop(name); c != nil {
-		c.stop()
+		c.stop(ctx)
 	}
 	var errs []error
 	for n := range l.config.Partitions {
@@ -138,18 +140,20 @@ func (l *log) Close() error {
 func (l *log) measure() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.config.Timeout)
 	defer cancel()
-	l.mu.Lock()
-	cursors := l.cursors
-	l.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, c := range cursors {
+	for _, c := range l.all() {
 		for _, p := range c.all() {
-			if p.isFull() {
-				wg.Go(func() { p.measure(ctx) })
-			}
+			wg.Go(func() { p.measure(ctx) })
 		}
 	}
 	wg.Wait()
+}
+
+// all returns the cursors.
+func (l *log) all() []*cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.cursors)
 }
 
 func (l *log) isShut() bool {
@@ -161,27 +165,22 @@ func (l *log) isShut() bool {
 	}
 }
 
-// wait returns when everything is given back, and everything written. When ctx ends, it waits
-// for no writer any more.
-func (l *log) wait(ctx context.Context) {
-	l.mu.Lock()
-	cursors := l.cursors
-	l.mu.Unlock()
-	for _, c := range cursors {
-		c.stop()
+// end returns when everything is given back, and everything written. When ctx ends, it waits
+// for no writer any more, and what is not given back ends by itself.
+func (l *log) end(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, c := range l.all() {
+		wg.Go(func() { c.stop(ctx) })
 	}
-	select {
-	case <-l.publisher.done:
-	case <-ctx.Done():
-	}
-	l.publisher.stop()
+	err := l.publisher.close(ctx)
+	wg.Wait()
+	return err
 }
 
 // nameOf returns a word for a sink's name, of which no two have the same.
 func nameOf(sink string) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(sink))
-	return fmt.Sprintf("%.60s-%016x", token(sink), h.Sum64())
+	sum := sha256.Sum256([]byte(sink))
+	return fmt.Sprintf("%.60s-%x", token(sink), sum[:16])
 }
 
 func (l *log) consumerName(sink string, partition int) string {
@@ -196,14 +195,22 @@ func (l *log) memberKey(sink, instance string) string {
 	return fmt.Sprintf("member.%s.%s", nameOf(sink), nameOf(instance))
 }
 
+// memberSubject is what the keys of all instances that have a sink are found by.
+func (l *log) memberSubject(sink string) string {
+	return fmt.Sprintf("$KV.%s.member.%s.*", l.leases.Bucket(), nameOf(sink))
+}
+
 // members returns how many instances have a sink.
-func (l *log) members(ctx context.Context, sink string) (n int, err error) {
-	keys, err := l.leases.ListKeysFiltered(ctx, fmt.Sprintf("member.%s.*", nameOf(sink)))
+func (l *log) members(ctx context.Context, sink string) (int, error) {
+	info, err := l.bucket.Info(ctx, jetstream.WithSubjectFilter(l.memberSubject(sink)))
 	if err != nil {
 		return 0, err
 	}
-	for range keys.Keys() {
-		n++
-	}
-	return n, ctx.Err()
+	return len(info.State.Subjects), nil
+}
+
+// leave takes this instance out of those that have a sink: at once, and not as a key that says
+// that it was deleted.
+func (l *log) leave(ctx context.Context, sink string) error {
+	return l.bucket.Purge(ctx, jetstream.WithPurgeSubject(fmt.Sprintf("$KV.%s.%s", l.leases.Bucket(), l.memberKey(sink, l.config.Instance))))
 }

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -26,5 +27,30 @@ func (e *episode) over(log *logrus.Entry, message string) {
 	if e.failures > 0 {
 		log.WithField("failures", e.failures).WithField("after", time.Since(e.since).Round(time.Millisecond)).Info(message)
 		*e = episode{}
+	}
+}
+
+// troubles logs the first of several partitions that fail, and when none does any more.
+type troubles struct {
+	mu      sync.Mutex // guards the rest
+	failing map[int]bool
+	episode episode
+}
+
+func (t *troubles) failed(log *logrus.Entry, partition int, err error, message string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failing == nil {
+		t.failing = make(map[int]bool)
+	}
+	t.failing[partition] = true
+	t.episode.failed(log.WithField("partition", partition), err, message)
+}
+
+func (t *troubles) over(log *logrus.Entry, partition int, message string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if delete(t.failing, partition); len(t.failing) == 0 {
+		t.episode.over(log, message)
 	}
 }

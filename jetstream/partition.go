@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sirupsen/logrus"
 )
 
 // partition is one piece of a sink's work, while this instance has the lease of it. Its fields
@@ -31,12 +32,13 @@ type partition struct {
 	stopped  chan struct{} // closed when nothing more is fetched
 	expire   *time.Timer   // ends the lease if nothing has renewed it
 
-	giving  bool       // is to be given back when its cursor has settled what it has
+	giving  time.Time  // since when it is to be given back, which it is when its cursor has settled what it has
 	settled uint64     // position in the stream
 	handed  uint64     // position up to which its cursor has it
 	hand    []delivery // of that, what is not settled
 	ready   []delivery // and what it has not
 	behind  uint64     // how many more the stream has
+	waits   bool       // for room
 	room    chan struct{}
 }
 
@@ -56,22 +58,30 @@ const (
 // fetch takes what comes, until the lease ends.
 func (p *partition) fetch() {
 	defer close(p.stopped)
-	log := p.cursor.log.config.Logger.WithField("sink", p.cursor.name).WithField("partition", p.number)
-	var faults episode
+	defer p.works()
+	log := p.logger()
 	failures := 0
 	for p.ctx.Err() == nil {
 		came, err := p.follow()
 		if came {
 			failures = 0
-			faults.over(log, "jetstream: reading works again")
 		}
 		if p.ctx.Err() != nil {
 			return
 		}
-		faults.failed(log, err, "jetstream: reading failed; it goes on behind what is settled")
+		p.cursor.reading.failed(log, p.number, err, "jetstream: reading failed; it goes on behind what is settled")
 		sleep(p.ctx, delay(failures))
 		failures++
 	}
+}
+
+// works says that nothing is wrong with it any more.
+func (p *partition) works() {
+	p.cursor.reading.over(p.logger(), p.number, "jetstream: reading works again")
+}
+
+func (p *partition) logger() *logrus.Entry {
+	return p.cursor.log.config.Logger.WithField("sink", p.cursor.name)
 }
 
 // follow has everything behind what is settled come once more, and takes what it does not
@@ -92,7 +102,6 @@ func (p *partition) follow() (came bool, err error) {
 			for m := range batch.Messages() {
 				if err == nil {
 					last, err = p.take(m, last)
-					came = came || err == nil
 				}
 				if err != nil {
 					cancel()
@@ -105,6 +114,7 @@ func (p *partition) follow() (came bool, err error) {
 			return came, err
 		}
 		came = true
+		p.works()
 	}
 }
 
@@ -113,15 +123,51 @@ func (p *partition) reset() error {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cursor.log.config.Timeout)
 	defer cancel()
 	p.cursor.mu.Lock()
+	p.behind += uint64(len(p.ready))
 	p.ready = nil
 	for i := range p.hand {
 		p.hand[i].stale = true
 	}
 	p.cursor.mu.Unlock()
 	if _, err := p.cursor.log.stream.ResetConsumer(ctx, p.name); err != nil {
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			err = errors.Join(errRemoved, err)
+		}
 		return fmt.Errorf("resetting the consumer: %w", err)
 	}
+	return p.countExpired(ctx)
+}
+
+// countExpired looks, behind a reset, for how many of those that it has not fetched there are
+// no more. What was too old while nobody worked on the partition is not known.
+func (p *partition) countExpired(ctx context.Context) error {
+	if p.cursor.log.config.MaxAge == 0 {
+		return nil
+	}
+	info, err := p.consumer.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the consumer: %w", err)
+	}
+	state, err := p.cursor.log.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking for the stream: %w", err)
+	}
+	p.cursor.mu.Lock()
+	defer p.cursor.mu.Unlock()
+	if state.State.FirstSeq > p.handed+1 { // or all that is gone was fetched
+		p.has(info.NumPending)
+	}
 	return nil
+}
+
+// has counts as expired what there is less than was known, and was not fetched. The caller
+// holds the cursor's lock.
+func (p *partition) has(behind uint64) {
+	if gone := p.behind - min(behind, p.behind); gone > 0 && p.cursor.log.config.MaxAge > 0 {
+		p.cursor.expired += gone
+		p.logger().WithField("partition", p.number).WithField("events", gone).Warn("jetstream: events were older than maxage before they were delivered, and are lost")
+	}
+	p.behind = behind
 }
 
 // errMissing is of a delivery that has not come.
@@ -139,7 +185,6 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 	c, position := p.cursor, meta.Sequence.Stream
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.behind = meta.NumPending
 	switch {
 	case position <= p.settled:
 		_ = m.Ack() // whose first one was lost; if this is, it comes again
@@ -154,8 +199,10 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 			p.ready[i] = delivery{position: position, message: m}
 		}
 	case !isEvent(m.Data()):
+		p.behind = meta.NumPending
 		c.log.config.Logger.WithField("sink", c.name).WithField("position", position).Warn("jetstream: somebody else's message is passed over: it is no event")
 	default:
+		p.behind = meta.NumPending
 		p.ready = append(p.ready, delivery{position: position, message: m})
 		c.wake()
 	}
@@ -169,7 +216,11 @@ func isEvent(data []byte) bool { return len(data) > 0 && data[0] == '{' && json.
 // waitForRoom returns false if there will be none.
 func (p *partition) waitForRoom() bool {
 	for {
-		if !p.isFull() {
+		p.cursor.mu.Lock()
+		p.waits = len(p.ready) >= ahead
+		waits := p.waits
+		p.cursor.mu.Unlock()
+		if !waits {
 			return p.ctx.Err() == nil
 		}
 		select {
@@ -204,19 +255,32 @@ func (p *partition) extend() {
 	}
 }
 
-func (p *partition) isFull() bool {
+// measure asks how much more there is while nothing is fetched, which would say so.
+func (p *partition) measure(ctx context.Context) {
+	read, waits := p.isWaiting()
+	if !waits {
+		return
+	}
+	info, err := p.consumer.Info(ctx)
+	if err != nil {
+		return // it is asked again
+	}
 	p.cursor.mu.Lock()
 	defer p.cursor.mu.Unlock()
-	return len(p.ready) >= ahead
+	if p.waits && len(p.ready) > 0 && p.ready[len(p.ready)-1].position == read {
+		p.has(info.NumPending)
+	}
 }
 
-// measure asks how much more there is: what is not fetched does not say.
-func (p *partition) measure(ctx context.Context) {
-	if info, err := p.consumer.Info(ctx); err == nil && p.isFull() {
-		p.cursor.mu.Lock()
-		defer p.cursor.mu.Unlock()
-		p.behind = info.NumPending
+// isWaiting says whether it has enough, up to a position, and asks for nothing. Then nothing
+// comes once more, either.
+func (p *partition) isWaiting() (read uint64, waits bool) {
+	p.cursor.mu.Lock()
+	defer p.cursor.mu.Unlock()
+	if !p.waits || len(p.ready) == 0 {
+		return 0, false
 	}
+	return p.ready[len(p.ready)-1].position, true
 }
 
 // ackWait is after how long without a sign of work the servers send a message again.

@@ -4,22 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/registry-notifications/notifications"
 )
 
-// publisher puts blocks into the stream, in the order in which they came. Writers that come at
-// the same time share a batch.
+// publisher puts blocks into the stream, in the order in which they came, or into the spill.
+// Writers that come at the same time share a batch.
 type publisher struct {
 	config *Config
-	limit  int64 // bytes of a message that the stream takes; -1: no limit
-	nc     *nats.Conn
-	batch  *batcher
+	limit  int64 // bytes of a message that the stream takes; not above zero: no limit
+	sender *sender
+	spill  *spill // nil: there is none
 
 	ctx    context.Context // ends when nobody waits any more
 	cancel context.CancelFunc
@@ -28,46 +28,58 @@ type publisher struct {
 
 	mu     sync.Mutex // guards the rest
 	queue  []*block
+	queued int           // events in it for which nobody waits
+	room   chan struct{} // closed when there are less of these
 	closed bool
+	lost   int // of these, at the end
+
+	alone int // belongs to run: so many blocks go one by one, as one of them is refused
 }
 
 // block is what one Write brings.
 type block struct {
 	ctx      context.Context
-	messages []*nats.Msg // that are not stored yet
-	result   chan error  // has room for it
+	size     int
+	events   []*notifications.Event // that are not stored yet
+	messages []*nats.Msg            // theirs
+	result   chan error             // has room for it; nil: nobody waits
 }
 
-func newPublisher(nc *nats.Conn, config *Config, limit int32) (*publisher, error) {
-	b, err := newBatcher(nc, config.Window, config.Timeout)
-	if err != nil {
-		return nil, err
+// mostQueued is how many events wait in memory with Config.Queued, before a Write waits.
+const mostQueued = 1 << 14
+
+func newPublisher(s *sender, sp *spill, config *Config, limit int32) *publisher {
+	p := &publisher{
+		config: config, limit: int64(limit), sender: s, spill: sp,
+		come: make(chan struct{}, 1), done: make(chan struct{}), room: make(chan struct{}),
 	}
-	p := &publisher{config: config, limit: int64(limit), nc: nc, batch: b, come: make(chan struct{}, 1), done: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	go p.run()
-	return p, nil
+	return p
 }
 
-// write returns when all events are stored. If ctx ends before that, nobody knows: they may
-// come out all the same.
+// write returns when all events are stored, or as the configuration says. If ctx ends before
+// that, nobody knows: they may come out all the same.
 func (p *publisher) write(ctx context.Context, events []*notifications.Event) error {
-	b := &block{ctx: ctx, result: make(chan error, 1)}
+	b := &block{ctx: ctx, size: len(events), events: events, result: make(chan error, 1)}
 	for _, e := range events {
 		m, err := p.config.message(e)
 		if err != nil {
 			return fmt.Errorf("jetstream: event %q: %w", e.ID, err)
 		}
-		limit := p.nc.MaxPayload()
+		limit := p.sender.nc.MaxPayload()
 		if p.limit > 0 {
 			limit = min(limit, p.limit)
 		}
-		if int64(m.Size()) > limit {
+		if int64(m.Size()) > limit && limit > 0 {
 			return &SizeError{e.ID, m.Size(), limit}
 		}
 		b.messages = append(b.messages, m)
 	}
-	if err := p.push(b); err != nil || len(events) == 0 {
+	if p.config.Queued {
+		b.ctx, b.result = p.ctx, nil
+	}
+	if err := p.push(ctx, b); err != nil || b.size == 0 || p.config.Queued {
 		return err
 	}
 	select {
@@ -83,27 +95,51 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 	}
 }
 
-func (p *publisher) push(b *block) error {
+// push waits for room where nobody will wait for more than that.
+func (p *publisher) push(ctx context.Context, b *block) error {
+	for {
+		taken, room, err := p.tryPush(b)
+		if taken || err != nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return fmt.Errorf("jetstream: writing: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (p *publisher) tryPush(b *block) (taken bool, room <-chan struct{}, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return notifications.ErrSinkClosed
+	switch {
+	case p.closed:
+		return false, nil, notifications.ErrSinkClosed
+	case b.size == 0:
+		return true, nil, nil
+	case b.result == nil && p.queued > 0 && p.queued+b.size > mostQueued:
+		return false, p.room, nil
 	}
-	if len(b.messages) == 0 {
-		return nil
+	if b.result == nil {
+		p.queued += b.size
 	}
 	p.queue = append(p.queue, b)
+	p.wake()
+	return true, nil, nil
+}
+
+func (p *publisher) wake() {
 	select {
 	case p.come <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // run writes what there is, until the end.
 func (p *publisher) run() {
 	defer close(p.done)
-	defer p.batch.close()
+	defer p.fail(notifications.ErrSinkClosed)
 	failures := 0
 	var faults episode
 	for p.ctx.Err() == nil {
@@ -118,22 +154,16 @@ func (p *publisher) run() {
 			}
 			continue
 		}
-		err := p.store(blocks)
+		err := p.put(blocks)
 		if err == nil {
 			failures = 0
 			faults.over(p.config.Logger, "jetstream: writing works again")
 			continue
 		}
 		faults.failed(p.config.Logger, err, "jetstream: writing failed; it is tried again for as long as its callers wait")
-		pause := time.NewTimer(delay(failures))
+		sleep(p.ctx, delay(failures))
 		failures++
-		select {
-		case <-pause.C:
-		case <-p.ctx.Done():
-		}
-		pause.Stop()
 	}
-	p.fail(notifications.ErrSinkClosed)
 }
 
 // delay is how long to wait behind so many failures in a row.
@@ -147,22 +177,16 @@ func delay(failures int) time.Duration {
 func (p *publisher) take() (blocks []*block) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	kept := p.queue[:0]
-	for _, b := range p.queue {
-		if b.ctx.Err() == nil {
-			kept = append(kept, b)
-		}
-	}
-	clear(p.queue[len(kept):])
-	p.queue = kept
+	p.queue = slices.DeleteFunc(p.queue, func(b *block) bool { return b.ctx.Err() != nil })
 	n := 0
 	for _, b := range p.queue {
-		if n > 0 && n+len(b.messages) > p.config.Window {
+		if n > 0 && (n+len(b.messages) > p.config.Window || p.alone > 0) {
 			break
 		}
 		n += len(b.messages)
 		blocks = append(blocks, b)
 	}
+	p.alone = max(0, p.alone-1)
 	return blocks
 }
 
@@ -172,75 +196,103 @@ func (p *publisher) isClosed() bool {
 	return p.closed && len(p.queue) == 0
 }
 
-// store writes blocks, and gives those their results that are done with. The error is of what
-// has to be tried again.
-func (p *publisher) store(blocks []*block) error {
-	var all []*nats.Msg
-	for _, b := range blocks {
-		all = append(all, b.messages...)
+// put writes blocks to where they go. The error is of what has to be tried again.
+func (p *publisher) put(blocks []*block) error {
+	if p.spill != nil && !p.spill.isEmpty(p.ctx) {
+		return p.divert(blocks) // nothing passes what waits there
 	}
-	stored, err := p.batch.send(p.ctx, all)
-	for _, b := range blocks {
-		n := min(stored, len(b.messages))
-		b.messages = b.messages[n:]
-		stored -= n
-		if len(b.messages) > 0 {
-			break
-		}
-		p.drop(b, nil)
-	}
-	if err == nil {
+	rest, err := p.store(blocks)
+	switch {
+	case len(rest) == 0 || err == nil:
 		return nil
-	}
-	// It stands where the batch has ended.
-	if first := p.first(); first != nil {
-		if final := p.final(err); final != nil {
-			p.drop(first, final)
-			return nil
+	case isRefused(err) && len(blocks) == 1:
+		p.refuse(rest[0], err)
+		return nil
+	case isRefused(err): // somewhere in there
+		p.alone = len(rest)
+		return nil
+	case p.spill != nil:
+		p.spill.begins(err)
+		return p.divert(rest)
+	case isFull(err) && rest[0].result != nil: // where the batch has ended
+		p.finish(rest[0], &FullError{p.config.Stream, err})
+		return nil
+	case errors.Is(err, nats.ErrConnectionClosed):
+		for _, b := range rest {
+			if b.result != nil {
+				p.finish(b, fmt.Errorf("jetstream: writing: %w", err))
+			}
 		}
 	}
 	return err
 }
 
-// final returns what to tell a caller at once: trying again would change nothing.
-func (p *publisher) final(err error) error {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return nil
+// store puts blocks into the stream, gives those their results that are done with, and returns
+// the rest.
+func (p *publisher) store(blocks []*block) (rest []*block, err error) {
+	var all []*nats.Msg
+	for _, b := range blocks {
+		all = append(all, b.messages...)
 	}
-	switch api.ErrorCode {
-	case codeMaxBytes, codeNoStorage:
-		return &FullError{p.config.Stream, err}
+	timeout := p.config.Timeout
+	if p.spill != nil {
+		timeout = min(timeout, spillAfter)
 	}
-	return nil
-}
-
-// What servers refuse messages for.
-const (
-	codeMaxBytes  = 10077
-	codeNoStorage = 10023
-)
-
-func (p *publisher) first() *block {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.queue) == 0 {
-		return nil
-	}
-	return p.queue[0]
-}
-
-// drop takes a block out of the queue, with its result.
-func (p *publisher) drop(b *block, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, q := range p.queue {
-		if q == b {
-			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+	stored, err := p.sender.send(p.ctx, all, timeout)
+	for len(blocks) > 0 {
+		b := blocks[0]
+		n := min(stored, len(b.messages))
+		b.messages, b.events = b.messages[n:], b.events[n:]
+		if stored -= n; len(b.messages) > 0 {
 			break
 		}
+		p.finish(b, nil)
+		blocks = blocks[1:]
 	}
-	b.result <- err
+	return blocks, err
+}
+
+// divert puts blocks into the spill.
+func (p *publisher) divert(blocks []*block) error {
+	var all []*notifications.Event
+	for _, b := range blocks {
+		all = append(all, b.events...)
+	}
+	err := p.spill.write(p.ctx, all)
+	for _, b := range blocks {
+		if err == nil || b.result != nil {
+			p.finish(b, err)
+		}
+	}
+	return err
+}
+
+// refuse is for a block that the servers do not take, whatever the time.
+func (p *publisher) refuse(b *block, err error) {
+	if b.result != nil {
+		p.finish(b, fmt.Errorf("jetstream: refused: %w", err))
+		return
+	}
+	for _, e := range b.events {
+		p.config.bury(p.ctx, e, err)
+	}
+	p.finish(b, nil)
+}
+
+// finish takes a block out of the queue, with its result.
+func (p *publisher) finish(b *block, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.queue, b); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+	}
+	if b.result != nil {
+		b.result <- err
+		return
+	}
+	p.queued -= b.size
+	close(p.room)
+	p.room = make(chan struct{})
 }
 
 // fail gives everybody who still waits the same result.
@@ -248,7 +300,11 @@ func (p *publisher) fail(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range p.queue {
-		b.result <- err
+		if b.result != nil {
+			b.result <- err
+		} else {
+			p.lost += len(b.events)
+		}
 	}
 	p.queue = nil
 }
@@ -257,16 +313,31 @@ func (p *publisher) fail(err error) {
 func (p *publisher) shut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
-	select {
-	case p.come <- struct{}{}:
-	default:
+	if p.closed {
+		return
 	}
+	p.closed = true
+	close(p.room)
+	p.room = make(chan struct{})
+	p.wake()
 }
 
-// stop ends it, for those who still wait, too.
-func (p *publisher) stop() {
+// close returns when everything is written, or ctx ends; then nobody's events wait any more.
+func (p *publisher) close(ctx context.Context) error {
 	p.shut()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+	}
 	p.cancel()
 	<-p.done
+	var errs []error
+	if p.lost > 0 {
+		errs = append(errs, fmt.Errorf("jetstream: %d events were queued, and could not be written", p.lost))
+	}
+	if p.spill != nil {
+		errs = append(errs, p.spill.close(ctx))
+	}
+	p.sender.close()
+	return errors.Join(errs...)
 }

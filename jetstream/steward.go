@@ -2,33 +2,41 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // steward sees to it that a cursor has its share of the partitions: it renews its leases,
 // takes those that nobody has, and gives some back when another instance comes.
 type steward struct {
 	*cursor
-	member string // key under which this instance says that it is there
+	holder string // of its leases
 
 	ctx    context.Context // ends when the cursor is closed
 	cancel context.CancelFunc
 	now    chan struct{} // something was settled
 	done   chan struct{}
 
+	patience context.Context // ends when nobody waits for what is given back any more
+	hurry    context.CancelFunc
+
 	renewing chan struct{} // closed when it renews nothing any more
 }
 
 func newSteward(c *cursor) *steward {
 	s := &steward{
-		cursor: c, member: c.log.memberKey(c.name, c.log.config.Instance),
+		cursor: c, holder: c.log.config.Instance + " " + newID(),
 		now: make(chan struct{}, 1), done: make(chan struct{}), renewing: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.patience, s.hurry = context.WithCancel(context.Background())
 	go s.run()
 	go s.keepRenewing()
 	return s
@@ -45,20 +53,19 @@ func (s *steward) look() {
 // run ends with all leases given back.
 func (s *steward) run() {
 	defer close(s.done)
-	every := s.log.config.Lease / 5
-	tick := time.NewTicker(every)
+	defer s.hurry()
+	tick := time.NewTicker(s.log.config.Lease / 5)
 	defer tick.Stop()
+	log := s.log.config.Logger.WithField("sink", s.name)
 	var faults episode
 	for n := 0; ; n++ {
 		if err := s.balance(); err != nil && s.ctx.Err() == nil {
-			faults.failed(s.log.config.Logger.WithField("sink", s.name), err, "jetstream: partitions cannot be shared out; it is tried again")
+			faults.failed(log, err, "jetstream: partitions cannot be shared out; it is tried again")
 		} else {
-			faults.over(s.log.config.Logger.WithField("sink", s.name), "jetstream: partitions are shared out again")
+			faults.over(log, "jetstream: partitions are shared out again")
 		}
 		if n%5 == 4 {
-			for _, p := range s.all() {
-				p.extend()
-			}
+			s.attend()
 		}
 	wait:
 		for {
@@ -75,6 +82,34 @@ func (s *steward) run() {
 	}
 }
 
+// attend does, once for each lease, what would not be done otherwise where a sink is slow or
+// fails.
+func (s *steward) attend() {
+	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Timeout)
+	defer cancel()
+	for _, p := range s.all() {
+		if _, waits := p.isWaiting(); waits {
+			p.measure(ctx)
+		} else {
+			p.extend()
+		}
+	}
+	s.takeBack()
+}
+
+// takeBack takes from the sink what it could not settle for a whole lease, if another instance
+// waits for that.
+func (s *steward) takeBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late := slices.ContainsFunc(s.partitions, func(p *partition) bool {
+		return !p.giving.IsZero() && len(p.hand) > 0 && time.Since(p.giving) > s.log.config.Lease
+	})
+	if late && s.lost != nil {
+		s.lost()
+	}
+}
+
 func (c *cursor) all() []*partition {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,7 +120,7 @@ func (c *cursor) all() []*partition {
 func (s *steward) balance() error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Timeout)
 	defer cancel()
-	if _, err := s.log.leases.Put(ctx, s.member, nil); err != nil {
+	if _, err := s.log.leases.Put(ctx, s.log.memberKey(s.name, s.log.config.Instance), nil); err != nil {
 		return fmt.Errorf("saying that this instance is there: %w", err)
 	}
 	members, err := s.log.members(ctx, s.name)
@@ -124,7 +159,7 @@ func (s *steward) balance() error {
 func (s *steward) take(number int) (bool, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Timeout)
 	defer cancel()
-	l := &lease{kv: s.log.leases, key: s.log.leaseKey(s.name, number), holder: s.log.config.Instance, term: s.log.config.Lease}
+	l := &lease{kv: s.log.leases, key: s.log.leaseKey(s.name, number), holder: s.holder, term: s.log.config.Lease}
 	if taken, err := l.take(ctx); !taken || err != nil {
 		return false, err
 	}
@@ -132,6 +167,9 @@ func (s *steward) take(number int) (bool, error) {
 	consumer, err := s.log.stream.Consumer(ctx, name)
 	if err != nil {
 		_ = l.give(ctx)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			err = errors.Join(errRemoved, err)
+		}
 		return false, fmt.Errorf("consumer %q: %w", name, err)
 	}
 	p := &partition{
@@ -156,22 +194,21 @@ func (s *steward) take(number int) (bool, error) {
 // keepRenewing renews all leases, again and again, whatever else there is to do.
 func (s *steward) keepRenewing() {
 	defer close(s.renewing)
-	tick := time.NewTicker(s.log.config.Lease / 5)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			s.renew()
-		case <-s.ctx.Done():
-			return
+	for s.ctx.Err() == nil {
+		pause := s.log.config.Lease / 5
+		if !s.renew() { // there may be an election
+			pause = min(pause, 250*time.Millisecond)
 		}
+		sleep(s.ctx, pause)
 	}
 }
 
-// renew renews all leases. One that is another's is lost; another try is made of what failed.
-func (s *steward) renew() {
+// renew renews all leases. One that is another's is lost; what failed otherwise is to be tried
+// again.
+func (s *steward) renew() (ok bool) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Lease/5)
 	defer cancel()
+	var failed atomic.Bool
 	var wg sync.WaitGroup
 	for _, p := range s.all() {
 		wg.Go(func() {
@@ -179,13 +216,16 @@ func (s *steward) renew() {
 			switch {
 			case err == nil:
 				s.prolong(p, until)
-			case isOthers(err):
-				s.log.config.Logger.WithField("sink", s.name).WithField("partition", p.number).WithError(err).Warn("jetstream: lease lost; another instance goes on")
+			case errors.Is(err, errLost):
+				s.log.config.Logger.WithField("sink", s.name).WithField("partition", p.number).Warn("jetstream: lease lost; another instance goes on")
 				s.lose(p)
+			default:
+				failed.Store(true)
 			}
 		})
 	}
 	wg.Wait()
+	return !failed.Load()
 }
 
 // prolong has a partition until then.
@@ -225,13 +265,13 @@ func (c *cursor) remove(p *partition) {
 func (s *steward) shrink(n int) {
 	s.mu.Lock()
 	for _, p := range s.partitions {
-		if p.giving {
+		if !p.giving.IsZero() {
 			n--
 		}
 	}
 	for _, p := range s.partitions {
-		if n > 0 && !p.giving {
-			p.giving = true
+		if n > 0 && p.giving.IsZero() {
+			p.giving = time.Now()
 			n--
 		}
 	}
@@ -244,7 +284,7 @@ func (s *steward) giveBack(all bool) {
 	s.mu.Lock()
 	var gone []*partition
 	for _, p := range s.partitions {
-		if all || p.giving && len(p.hand) == 0 {
+		if all || !p.giving.IsZero() && len(p.hand) == 0 {
 			gone = append(gone, p)
 		}
 	}
@@ -256,7 +296,7 @@ func (s *steward) giveBack(all bool) {
 	if len(gone) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.log.config.Timeout)
+	ctx, cancel := context.WithTimeout(s.patience, s.log.config.Timeout)
 	defer cancel()
 	_ = s.log.nc.FlushWithContext(ctx) // acknowledgements come before the next instance does
 	var wg sync.WaitGroup
@@ -276,9 +316,9 @@ func (s *steward) giveBack(all bool) {
 func (s *steward) end() {
 	<-s.renewing
 	s.giveBack(true)
-	ctx, cancel := context.WithTimeout(context.Background(), s.log.config.Timeout)
+	ctx, cancel := context.WithTimeout(s.patience, s.log.config.Timeout)
 	defer cancel()
-	_ = s.log.leases.Purge(ctx, s.member) // or it ends by itself
+	_ = s.log.leave(ctx, s.name) // or the key ends by itself
 }
 
 // Close gives up what the cursor has; its steward gives it back.
@@ -290,8 +330,10 @@ func (c *cursor) Close() error {
 	return nil
 }
 
-// stop closes it, and waits until everything is given back, which has its own time-outs.
-func (c *cursor) stop() {
+// stop closes it, and waits until everything is given back. When ctx ends, what is left ends
+// by itself.
+func (c *cursor) stop(ctx context.Context) {
 	_ = c.Close()
+	defer context.AfterFunc(ctx, c.steward.hurry)()
 	<-c.steward.done
 }

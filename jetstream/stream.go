@@ -57,13 +57,25 @@ func (c *Config) openStream(ctx context.Context, js jetstream.JetStream) (jetstr
 	return s, c.compare(s.CachedInfo().Config)
 }
 
+// setting is one of a stream's.
+type setting struct {
+	name      string
+	has, want any
+}
+
 // compare names the first setting that is not as it is wanted.
+func compare(stream string, settings []setting) error {
+	for _, s := range settings {
+		if !same(s.has, s.want) {
+			return &SettingError{stream, s.name, s.has, s.want}
+		}
+	}
+	return nil
+}
+
 func (c *Config) compare(has jetstream.StreamConfig) error {
 	want := c.wanted()
-	for _, s := range []struct {
-		name      string
-		has, want any
-	}{
+	return compare(c.Stream, []setting{
 		{"subjects", has.Subjects, want.Subjects},
 		{"partitions", has.Metadata[partitionsKey], want.Metadata[partitionsKey]},
 		{"retention", has.Retention, want.Retention},
@@ -77,16 +89,13 @@ func (c *Config) compare(has jetstream.StreamConfig) error {
 		{"replicas", has.Replicas, want.Replicas},
 		{"duplicates", has.Duplicates, want.Duplicates},
 		{"batched publishing", has.AllowBatchPublish, true},
+		{"direct access", has.AllowDirect, true},
 		{"acknowledgements", !has.NoAck, true},
 		{"sealed", has.Sealed, false},
 		{"mirror", has.Mirror != nil, false},
 		{"subject transform", has.SubjectTransform != nil, false},
-	} {
-		if !same(s.has, s.want) {
-			return &SettingError{c.Stream, s.name, s.has, s.want}
-		}
-	}
-	return nil
+		{"consumer limits", has.ConsumerLimits, jetstream.StreamConsumerLimits{}},
+	})
 }
 
 func same(a, b any) bool {
@@ -97,8 +106,8 @@ func same(a, b any) bool {
 	return a == b
 }
 
-// openLeases returns the bucket of leases.
-func (c *Config) openLeases(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
+// openLeases returns the bucket of leases, and the stream that it is.
+func (c *Config) openLeases(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, jetstream.Stream, error) {
 	bucket := c.Stream + "-leases"
 	kv, err := js.KeyValue(ctx, bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
@@ -111,16 +120,19 @@ func (c *Config) openLeases(ctx context.Context, js jetstream.JetStream) (jetstr
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
+		return nil, nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
 	}
-	status, err := kv.Status(ctx)
+	stream, err := js.Stream(ctx, "KV_"+bucket)
 	if err != nil {
-		return nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
+		return nil, nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
 	}
-	if has := status.TTL(); has != c.Lease {
-		return nil, &SettingError{"KV_" + bucket, "lease", has, c.Lease}
-	}
-	return kv, nil
+	has := stream.CachedInfo().Config
+	return kv, stream, compare("KV_"+bucket, []setting{
+		{"lease", has.MaxAge, c.Lease},
+		{"replicas", has.Replicas, c.Replicas},
+		{"storage", has.Storage, c.Storage},
+		{"history", has.MaxMsgsPerSubject, int64(1)},
+	})
 }
 
 // reach asks for what every other question needs: without it, servers do not say what is

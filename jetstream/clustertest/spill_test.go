@@ -1,0 +1,152 @@
+package clustertest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/registry-notifications/notifications"
+	"github.com/registry-notifications/notifications/jetstream"
+	"github.com/registry-notifications/notifications/sinktest"
+)
+
+// away is a hub whose network can be cut, with a sink that another instance has.
+type away struct {
+	cluster *Cluster
+	proxy   *Proxy
+	config  jetstream.Config
+	hub     *jetstream.Hub
+	reader  *jetstream.Hub
+	fake    *sinktest.Fake
+}
+
+func newAway(t *testing.T, change func(*jetstream.Config)) *away {
+	c, err := Start(1, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	proxy, err := NewProxy(c.URLOf(0)[len("nats://"):])
+	require.NoError(t, err)
+	t.Cleanup(proxy.Close)
+	a := &away{cluster: c, proxy: proxy, fake: new(sinktest.Fake)}
+	a.config = jetstream.Config{Lease: time.Second, Partitions: 1, Logger: quiet()}
+	a.reader = openHub(t, c.URL(), a.config)
+	require.NoError(t, a.reader.Add("fake", a.fake))
+	change(&a.config)
+	a.hub = openHub(t, "nats://"+proxy.Addr(), a.config)
+	return a
+}
+
+// TestSpill: while the cluster is away, events go to disk; then they come, in order, before
+// those that are written meanwhile, and what the cluster had already comes once.
+func TestSpill(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spill")
+	a := newAway(t, func(c *jetstream.Config) { c.Spill.Dir = dir })
+	events := sinktest.Events("repo", 400)
+	write := func(h *jetstream.Hub, events []*notifications.Event) {
+		for _, e := range events {
+			// As a bridge does.
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			require.NoError(t, h.Write(ctx, e))
+			cancel()
+		}
+	}
+	write(a.hub, events[:100])
+	a.proxy.Cut(true)
+	write(a.hub, events[100:200])
+	assert.NotZero(t, a.hub.Stat().Spilled)
+	a.proxy.Cut(false)
+	write(a.hub, events[200:300])
+	assert.Equal(t, sinktest.IDs(events[:300]), sinktest.IDs(a.fake.Wait(t, 300)))
+	sinktest.Eventually(t, func() bool { return a.hub.Stat().Spilled == 0 }, "drained")
+
+	// A run that ends meanwhile leaves them to the next.
+	a.proxy.Cut(true)
+	write(a.hub, events[300:350])
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	require.NoError(t, a.hub.Close(ctx))
+	a.proxy.Cut(false)
+	a.hub = openHub(t, "nats://"+a.proxy.Addr(), a.config)
+	write(a.hub, events[350:])
+	assert.Equal(t, sinktest.IDs(events), sinktest.IDs(a.fake.Wait(t, 400)))
+}
+
+// TestSpillSilence: a network that says nothing is noticed in less than the second that a
+// bridge has.
+func TestSpillSilence(t *testing.T) {
+	a := newAway(t, func(c *jetstream.Config) { c.Spill.Dir = filepath.Join(t.TempDir(), "spill") })
+	events := sinktest.Events("repo", 20)
+	require.NoError(t, a.hub.Write(t.Context(), events[:10]...))
+	a.proxy.Hole(true)
+	for _, e := range events[10:] {
+		require.NoError(t, a.hub.Write(t.Context(), e))
+	}
+	assert.EqualValues(t, 10, a.hub.Stat().Spilled)
+	a.proxy.Hole(false)
+	assert.Equal(t, sinktest.IDs(events), sinktest.IDs(a.fake.Wait(t, 20)))
+}
+
+// TestSpillFull: a spill without room says so, and takes events again when it has room.
+func TestSpillFull(t *testing.T) {
+	a := newAway(t, func(c *jetstream.Config) {
+		c.Spill = jetstream.Spill{Dir: filepath.Join(t.TempDir(), "spill"), MaxBytes: 256 << 10}
+	})
+	a.proxy.Cut(true)
+	var taken []*notifications.Event
+	var err error
+	for n := 0; err == nil; n++ {
+		require.Less(t, n, 1000)
+		block := sinktest.Events(fmt.Sprint("repo", n), 20)
+		if err = a.hub.Write(t.Context(), block...); err == nil {
+			taken = append(taken, block...)
+		}
+	}
+	require.ErrorIs(t, err, notifications.ErrFull)
+	a.proxy.Cut(false)
+	assert.Equal(t, sinktest.IDs(taken), sinktest.IDs(a.fake.Wait(t, len(taken))))
+	more := sinktest.Events("more", 10)
+	require.NoError(t, a.hub.Write(t.Context(), more...))
+	assert.Equal(t, sinktest.IDs(more), sinktest.IDs(a.fake.Wait(t, len(taken)+10)[len(taken):]))
+}
+
+// TestQueued: Write does not wait for the cluster, until there is too much, and Close does.
+func TestQueued(t *testing.T) {
+	a := newAway(t, func(c *jetstream.Config) { c.Queued = true })
+	a.proxy.Cut(true)
+	events := sinktest.Events("repo", 3000)
+	for i := 0; i < len(events); i += 100 {
+		require.NoError(t, a.hub.Write(t.Context(), events[i:i+100]...))
+	}
+	full := 0
+	for ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond); ; full++ {
+		defer cancel()
+		require.Less(t, full, 20)
+		block := sinktest.Events(fmt.Sprint("more", full), 1000)
+		if err := a.hub.Write(ctx, block...); err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			break
+		}
+		events = append(events, block...)
+	}
+	assert.Equal(t, 13, full)
+	a.proxy.Cut(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, a.hub.Close(ctx))
+	assert.Equal(t, sinktest.IDs(events), sinktest.IDs(a.fake.Wait(t, len(events))))
+}
+
+// TestQueuedLost: what could not be written by the end of Close's context is said.
+func TestQueuedLost(t *testing.T) {
+	a := newAway(t, func(c *jetstream.Config) { c.Queued = true })
+	a.proxy.Cut(true)
+	require.NoError(t, a.hub.Write(t.Context(), sinktest.Events("repo", 7)...))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	assert.ErrorContains(t, a.hub.Close(ctx), "7 events were queued")
+}

@@ -1,0 +1,139 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// sender puts messages into the stream, in order, one caller at a time. What it says is stored
+// is so, whatever became of those before.
+type sender struct {
+	nc       *nats.Conn
+	replicas int
+
+	mu       sync.Mutex // guards the rest
+	batch    *batcher
+	inDoubt  bool // something may be under way that nobody has heard of
+	unproved int  // how often in a row a server did not know what another had taken
+}
+
+func newSender(nc *nats.Conn, config *Config) (*sender, error) {
+	b, err := newBatcher(nc, config.Window)
+	return &sender{nc: nc, replicas: config.Replicas, batch: b}, err
+}
+
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.batch.close()
+}
+
+// send returns how many messages, from the front, are stored. It waits so long for each answer.
+func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch status := s.nc.Status(); status {
+	case nats.CONNECTED:
+	case nats.CLOSED:
+		return 0, nats.ErrConnectionClosed
+	default:
+		return 0, fmt.Errorf("connection: %v", status) // or the client would keep it until it is back
+	}
+	doubt := s.inDoubt
+	stored, err = s.batch.send(ctx, messages, timeout)
+	if err != nil {
+		s.inDoubt = true
+	}
+	if !doubt || stored == 0 || s.replicas == 1 {
+		return stored, err
+	}
+	if proof := s.prove(ctx, messages[stored-1], timeout); proof != nil {
+		return 0, errors.Join(err, proof)
+	}
+	s.inDoubt = err != nil
+	return stored, err
+}
+
+// mostUnproved is how often it asks for a proof: a server that compares in another order than
+// those of today would never give one.
+const mostUnproved = 5
+
+// prove asks whether a message is stored that was sent more than once. A server counts one as
+// stored whose first copy is still on its way to the others, and is lost if it dies just then.
+// The question is the message's ID, with a condition that does not hold: so it is never stored,
+// and a server that has it says that before it looks at the condition. What is in front of it
+// is stored if it is.
+func (s *sender) prove(ctx context.Context, m *nats.Msg, timeout time.Duration) error {
+	id := m.Header.Get(jetstream.MsgIDHeader)
+	if id == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	question := &nats.Msg{Subject: m.Subject, Header: nats.Header{
+		jetstream.MsgIDHeader:           {id},
+		jetstream.ExpectedLastSeqHeader: {"4611686018427387904"},
+	}}
+	for n := 0; ; n++ {
+		m, err := s.nc.RequestMsgWithContext(ctx, question)
+		if err != nil {
+			return fmt.Errorf("proof of what is stored: %w", err)
+		}
+		var a struct {
+			Sequence  uint64              `json:"seq"`
+			Duplicate bool                `json:"duplicate"`
+			Error     *jetstream.APIError `json:"error"`
+		}
+		if err := json.Unmarshal(m.Data, &a); err != nil {
+			return fmt.Errorf("proof of what is stored: %w", err)
+		}
+		switch {
+		case a.Duplicate && a.Sequence > 0:
+			s.unproved = 0
+			return nil
+		case a.Error != nil && a.Error.ErrorCode == codeInProcess:
+			sleep(ctx, delay(n))
+			continue
+		}
+		if s.unproved++; s.unproved >= mostUnproved {
+			s.unproved = 0
+			return nil
+		}
+		return fmt.Errorf("proof of what is stored: none: %w", orUnknown(a.Error))
+	}
+}
+
+// What servers refuse messages for.
+const (
+	codeStore     = 10077 // with the reason
+	codeNoStorage = 10023 // left on the servers
+	codeInProcess = 10158 // one of the same ID
+	codeSize      = 10054 // of a message
+	codeHeaders   = 10097 // too large
+)
+
+// isFull says whether there is no room for a message.
+func isFull(err error) bool {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	return api.ErrorCode == codeNoStorage || api.ErrorCode == codeStore && strings.Contains(api.Description, "maximum")
+}
+
+// isRefused says whether it is a message that is wrong, and no time will mend it.
+func isRefused(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == codeSize || api.ErrorCode == codeHeaders
+	}
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject)
+}
