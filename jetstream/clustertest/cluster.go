@@ -162,6 +162,28 @@ func (c *Cluster) Leader(stream string) int {
 	return -1
 }
 
+// Follower returns a server that runs and does not lead a stream, or -1 if there is none.
+func (c *Cluster) Follower(stream string) int {
+	leader := c.Leader(stream)
+	for i, s := range c.servers {
+		if s != nil && i != leader {
+			return i
+		}
+	}
+	return -1
+}
+
+// Wait waits until all servers run and are a cluster.
+func (c *Cluster) Wait() error {
+	if !c.waitFor(time.Minute, c.isReady) {
+		return errors.New("clustertest: the servers are no cluster after 1m")
+	}
+	return nil
+}
+
+// Change changes what a server is started with the next time.
+func (c *Cluster) Change(i int, change func(*server.Options)) { change(c.options[i]) }
+
 // StepDown has the leader of a stream make room for another.
 func (c *Cluster) StepDown(stream string) error {
 	i := c.Leader(stream)

@@ -1,19 +1,22 @@
 package clustertest
 
 import (
-	"io"
 	"net"
 	"sync"
+	"time"
 )
 
-// Proxy passes connections on to an address, until it is cut.
+// Proxy passes connections on to an address, until it is cut. Its methods may be called at
+// once from several goroutines.
 type Proxy struct {
 	listener net.Listener
 	to       string
 
 	mu    sync.Mutex // guards the rest
 	cut   bool
-	conns map[net.Conn]struct{}
+	delay time.Duration
+	open  chan struct{} // closed unless it is a hole
+	links map[*link]struct{}
 	all   sync.WaitGroup
 }
 
@@ -23,7 +26,8 @@ func NewProxy(to string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{listener: l, to: to, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{listener: l, to: to, open: make(chan struct{}), links: make(map[*link]struct{})}
+	close(p.open)
 	p.all.Go(p.accept)
 	return p, nil
 }
@@ -39,12 +43,34 @@ func (p *Proxy) Cut(cut bool) {
 	if !cut {
 		return
 	}
-	for conn := range p.conns {
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		_ = conn.Close()
+	for l := range p.links {
+		l.reset()
 	}
+}
+
+// Hole lets nothing through, in both directions and without a word to either side, as a
+// firewall does that drops, or lets it through again. What was sent meanwhile then comes late,
+// as TCP sends it again, and so does the end of a connection that was closed meanwhile.
+func (p *Proxy) Hole(hole bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.open:
+		if hole {
+			p.open = make(chan struct{})
+		}
+	default:
+		if !hole {
+			close(p.open)
+		}
+	}
+}
+
+// Delay has everything that comes from now on be on its way for so long, in each direction.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
 }
 
 // Close ends it.
@@ -65,43 +91,46 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) pass(from net.Conn) {
-	defer from.Close()
-	if !p.keep(from) {
-		return
-	}
-	defer p.drop(from)
 	to, err := net.Dial("tcp", p.to)
 	if err != nil {
+		_ = from.Close()
 		return
 	}
-	defer to.Close()
-	if !p.keep(to) {
+	l := &link{proxy: p, ends: [2]net.Conn{from, to}, gone: make(chan struct{})}
+	if !p.keep(l) {
+		l.reset()
 		return
 	}
-	defer p.drop(to)
-	var both sync.WaitGroup
-	for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
-		both.Go(func() {
-			_, _ = io.Copy(way[0], way[1])
-			_ = from.Close()
-			_ = to.Close()
-		})
-	}
-	both.Wait()
+	l.run()
+	p.drop(l)
 }
 
-func (p *Proxy) keep(conn net.Conn) bool {
+func (p *Proxy) keep(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cut {
 		return false
 	}
-	p.conns[conn] = struct{}{}
+	p.links[l] = struct{}{}
 	return true
 }
 
-func (p *Proxy) drop(conn net.Conn) {
+func (p *Proxy) drop(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, conn)
+	delete(p.links, l)
+}
+
+// way returns how long what comes now is on its way.
+func (p *Proxy) way() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delay
+}
+
+// passable returns what is closed when it is no hole.
+func (p *Proxy) passable() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
 }
