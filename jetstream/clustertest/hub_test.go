@@ -37,7 +37,7 @@ func one(t *testing.T) (open func(t *testing.T, change func(*jetstream.Config)) 
 	n := 0
 	return func(t *testing.T, change func(*jetstream.Config)) *jetstream.Hub {
 		n++
-		config := jetstream.Config{Stream: fmt.Sprint("events-", n), Lease: time.Second, Logger: quiet()}
+		config := jetstream.Config{Stream: fmt.Sprint("events-", n), Lease: 5 * time.Second, Logger: quiet()}
 		config.Hub.Backoff, config.Hub.MaxBackoff = time.Millisecond, 5*time.Millisecond
 		if change != nil {
 			change(&config)
