@@ -72,7 +72,9 @@ type Config struct {
 	// host's name and an ID of this run.
 	Instance string
 
-	// Hub is the configuration of the hub engine.
+	// Hub is the configuration of the hub. What bounds a hub in memory has to be zero.
+	// Without DeadLetters, what the hub's endpoints give up is kept in the cluster: see
+	// Hub.DeadLetters.
 	Hub notifications.HubConfig
 
 	// Logger is where it logs. Nil means logrus's standard logger.
@@ -145,6 +147,8 @@ func (c *Config) setDefaults() error {
 		return wrong("maxbytes", "%d: allowed are zero, for no limit, and above", c.MaxBytes)
 	case c.MaxAge > 0 && c.Duplicates > c.MaxAge:
 		return wrong("duplicates", "%v: allowed are those up to maxage, %v", c.Duplicates, c.MaxAge)
+	case c.Hub.MaxPending != 0 || c.Hub.MaxPendingBytes != 0:
+		return wrong("hub", "maxpending %d, maxpendingbytes %d: are for a hub in memory: allowed is zero", c.Hub.MaxPending, c.Hub.MaxPendingBytes)
 	case c.Storage != jetstream.FileStorage && c.Storage != jetstream.MemoryStorage:
 		return wrong("storage", "%v: allowed are file and memory", c.Storage)
 	}

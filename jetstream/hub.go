@@ -21,8 +21,9 @@ import (
 // written anew under its old ID is not delivered again, either.
 type Hub struct {
 	*notifications.Hub
-	log  *log
-	feed *feed
+	log     *log
+	feed    *feed
+	letters *DeadLetters
 }
 
 var (
@@ -64,7 +65,13 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	}
 	h := &Hub{log: l, feed: &feed{log: l}}
 	h.feed.saw(l.stream.CachedInfo().State.LastSeq)
-	if h.Hub, err = notifications.NewHub(l, config.Hub); err != nil {
+	if l.config.Hub.DeadLetters == nil {
+		if h.letters, err = config.openDeadLetters(ctx, js); err != nil {
+			return nil, err
+		}
+		l.config.Hub.DeadLetters = h.letters
+	}
+	if h.Hub, err = notifications.NewHub(l, l.config.Hub); err != nil {
 		return nil, err
 	}
 	if err := l.openPublisher(); err != nil {
@@ -96,6 +103,10 @@ func (h *Hub) Metrics() map[string]notifications.Metrics {
 	h.log.measure()
 	return h.Hub.Metrics()
 }
+
+// DeadLetters returns where the hub's endpoints put what they give up, or nil if the
+// configuration has something else for that. Endpoint.Replay sends it again.
+func (h *Hub) DeadLetters() *DeadLetters { return h.letters }
 
 // Stats is what this instance has to do with the stream.
 type Stats struct {

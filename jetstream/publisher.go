@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -67,11 +68,7 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 		if err != nil {
 			return fmt.Errorf("jetstream: event %q: %w", e.ID, err)
 		}
-		limit := p.sender.nc.MaxPayload()
-		if p.limit > 0 {
-			limit = min(limit, p.limit)
-		}
-		if int64(m.Size()) > limit && limit > 0 {
+		if limit := p.limitNow(); int64(m.Size()) > limit {
 			return &SizeError{e.ID, m.Size(), limit}
 		}
 		b.messages = append(b.messages, m)
@@ -93,6 +90,20 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 	default:
 		return fmt.Errorf("jetstream: writing: %w", context.Cause(ctx))
 	}
+}
+
+// limitNow returns how large a message may be that those take that this is connected to. A
+// dead letter of its event has to fit, too.
+func (p *publisher) limitNow() int64 {
+	limit := p.sender.nc.MaxPayload() // zero if it never was connected
+	if limit <= 0 {
+		return math.MaxInt64
+	}
+	limit = max(limit/2, limit-letterSize)
+	if p.limit > 0 {
+		limit = min(limit, p.limit)
+	}
+	return limit
 }
 
 // push waits for room where nobody will wait for more than that.
@@ -268,13 +279,22 @@ func (p *publisher) divert(blocks []*block) error {
 }
 
 // refuse is for a block that the servers do not take, whatever the time.
-func (p *publisher) refuse(b *block, err error) {
+func (p *publisher) refuse(b *block, why error) {
 	if b.result != nil {
-		p.finish(b, fmt.Errorf("jetstream: refused: %w", err))
+		p.finish(b, fmt.Errorf("jetstream: refused: %w", why))
 		return
 	}
 	for _, e := range b.events {
-		p.config.bury(p.ctx, e, err)
+		var err error
+		if p.spill != nil {
+			err = p.spill.bury(p.ctx, e, why)
+		} else {
+			err = p.config.Hub.DeadLetters.Put(p.ctx, p.config.letter(e, why))
+		}
+		if err != nil {
+			p.config.Logger.WithError(errors.Join(why, err)).WithField("event.id", e.ID).WithField("repository", e.Target.Repository).
+				Error("jetstream: an event is lost: neither the stream takes it, nor do the dead letters")
+		}
 	}
 	p.finish(b, nil)
 }

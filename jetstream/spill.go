@@ -52,7 +52,7 @@ func openSpill(config *Config, s *sender) (*spill, error) {
 	var err error
 	sp.journal, err = journal.Open(config.Spill.Dir, journal.Config{
 		Sync: config.Spill.Sync, MaxBytes: config.Spill.MaxBytes, Overflow: journal.Reject,
-		Hub:    notifications.HubConfig{Backoff: 50 * time.Millisecond, MaxBackoff: time.Second, DeadLetters: config.Hub.DeadLetters},
+		Hub:    notifications.HubConfig{Backoff: 50 * time.Millisecond, MaxBackoff: time.Second},
 		Logger: log,
 	})
 	if err != nil {
@@ -119,8 +119,9 @@ func (d *drain) Deliver(ctx context.Context, events ...*notifications.Event) (se
 	for isRefused(err) && settled < len(events) { // by one of them: it is found by sending each alone
 		var n int
 		if n, err = d.send(ctx, events[settled:settled+1]); n == 0 && isRefused(err) {
-			d.config.bury(ctx, events[settled], err)
-			n, err = 1, nil
+			if err = (*spill)(d).bury(ctx, events[settled], err); err == nil {
+				n = 1
+			}
 		}
 		if settled += n; err == nil && settled < len(events) {
 			n, err = d.send(ctx, events[settled:])
@@ -157,21 +158,13 @@ func (d *drain) Write(ctx context.Context, events ...*notifications.Event) error
 func (d *drain) Close(context.Context) error { return nil }
 
 // bury keeps an event that the servers do not take, and for which nobody waits.
-func (c *Config) bury(ctx context.Context, e *notifications.Event, err error) {
-	log := c.Logger.WithError(err).WithField("id", e.ID).WithField("repository", e.Target.Repository)
+func (s *spill) bury(ctx context.Context, e *notifications.Event, why error) error {
+	return s.journal.DeadLetters().Put(ctx, s.config.letter(e, why))
+}
+
+func (c *Config) letter(e *notifications.Event, why error) notifications.DeadLetter {
 	now := time.Now()
-	letter := notifications.DeadLetter{
-		Event: e, Endpoint: c.Stream, Reason: notifications.ReasonRefused, Attempts: 1, First: now, Last: now, Error: err.Error(),
-	}
-	if c.Hub.DeadLetters == nil {
-		log.Error("jetstream: the servers refuse an event, which is lost: there are no dead letters")
-		return
-	}
-	for n := 0; ctx.Err() == nil; n++ {
-		if err := c.Hub.DeadLetters.Put(ctx, letter); err == nil {
-			log.Error("jetstream: the servers refuse an event, which is in the dead letters")
-			return
-		}
-		sleep(ctx, delay(n))
+	return notifications.DeadLetter{
+		Event: e, Endpoint: c.Stream, Reason: notifications.ReasonRefused, Attempts: 1, First: now, Last: now, Error: why.Error(),
 	}
 }

@@ -44,17 +44,25 @@ func orNone(limit int64) int64 {
 // openStream returns the stream, made if there is none, and compared with the configuration
 // if there is.
 func (c *Config) openStream(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
-	s, err := js.Stream(ctx, c.Stream)
+	s, err := openOrCreate(ctx, js, c.wanted())
+	if err != nil {
+		return nil, err
+	}
+	return s, c.compare(s.CachedInfo().Config)
+}
+
+func openOrCreate(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, c.wanted())
+		s, err = js.CreateStream(ctx, want)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another instance was first
-			s, err = js.Stream(ctx, c.Stream)
+			s, err = js.Stream(ctx, want.Name)
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("jetstream: stream %q: %w", c.Stream, err)
+		return nil, fmt.Errorf("jetstream: stream %q: %w", want.Name, err)
 	}
-	return s, c.compare(s.CachedInfo().Config)
+	return s, nil
 }
 
 // setting is one of a stream's.
