@@ -2,6 +2,7 @@ package notifications
 
 import (
 	"context"
+	"time"
 )
 
 // Log is where a Hub keeps its events: in order, until every cursor is past them.
@@ -82,4 +83,20 @@ type LeasedCursor interface {
 	// error, and the Hub ends what it does with that, forgets it, and calls Lease again. It
 	// does so behind any other error of Next, too.
 	Lease() context.Context
+}
+
+// AttemptCursor is a Cursor of a log that remembers how often events were tried, so that what
+// bounds that (RetryConfig.MaxAttempts and MaxAge) holds for a process that is started again
+// and again, too. Both methods are called for events that Next has returned and Settle was not
+// told of, by their IDs, after failures only, and do not block.
+type AttemptCursor interface {
+	Cursor
+
+	// Tried says that these were tried together, so often by now, and for the first time
+	// then.
+	Tried(attempts int, first time.Time, ids ...string)
+
+	// Attempts returns the least that Tried was told of any of these, by whichever process:
+	// nothing if that is so of one of them.
+	Attempts(ids ...string) (attempts int, first time.Time)
 }

@@ -76,6 +76,7 @@ type retryingSink struct {
 
 	mu      sync.Mutex // guards the rest
 	letters DeadLetterSink
+	keeper  AttemptCursor      // nil: nobody remembers attempts
 	refused map[*Event]*record // of the events that were refused alone, until they are settled
 	suspect *Event             // the last event of a piece that was refused: in there it is
 }
@@ -253,7 +254,7 @@ func (p *pass) failed(ctx context.Context, err error) (outcome, error) {
 		p.parked, p.piece = 0, len(p.events)
 		return outcome{}, nil
 	}
-	p.attempts.add(err)
+	p.count(&p.attempts, err, p.events[p.parked:p.parked+tried])
 	if p.parked == 0 && p.expired(&p.attempts) {
 		for i, e := range p.events[:tried] {
 			if err := p.bury(ctx, e, ReasonExpired, &p.attempts); err != nil {
@@ -279,7 +280,7 @@ const fullRound = 3
 func (p *pass) park(ctx context.Context, err error) (outcome, error) {
 	e := p.events[p.parked]
 	r := p.recordOf(e)
-	r.add(err)
+	p.count(r, err, p.events[p.parked:p.parked+1])
 	if p.parked == 0 && p.expired(r) {
 		if err := p.bury(ctx, e, ReasonRefused, r); err != nil {
 			return outcome{}, err
@@ -382,6 +383,39 @@ func (s *retryingSink) suspects(last *Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.suspect = last
+}
+
+// remember has a cursor keep the attempts at what comes from it.
+func (s *retryingSink) remember(c AttemptCursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keeper = c
+}
+
+// count adds a failure to what is known of an attempt at events: by this process, and by
+// those before it.
+func (s *retryingSink) count(r *record, err error, events []*Event) {
+	s.mu.Lock()
+	keeper := s.keeper
+	s.mu.Unlock()
+	if keeper == nil || s.config.MaxAttempts == 0 && s.config.MaxAge == 0 {
+		r.add(err)
+		return
+	}
+	ids := make([]string, len(events))
+	for i, e := range events {
+		ids[i] = e.read().ID
+	}
+	var attempts int
+	var first time.Time
+	if r.attempts == 0 {
+		attempts, first = keeper.Attempts(ids...)
+	}
+	r.add(err)
+	if r.attempts += attempts; attempts > 0 {
+		r.first = first
+	}
+	keeper.Tried(r.attempts, r.first, ids...)
 }
 
 func (s *retryingSink) recordOf(e *Event) *record {

@@ -64,8 +64,22 @@ func newWorker(h *Hub, name string, sink Sink, cursor Cursor) *worker {
 	}
 	w.feed = a.open(cursor)
 	w.leased, _ = cursor.(LeasedCursor)
+	c, _ := cursor.(AttemptCursor)
+	remember(w.to, c)
 	w.size = blockSize(w.to)
 	return w
+}
+
+// remember has a cursor keep a sink's attempts, or nobody if it is nil.
+func remember(sink Sink, c AttemptCursor) {
+	switch s := sink.(type) {
+	case *filterSink:
+		remember(s.sink, c)
+	case *retryingSink:
+		s.remember(c)
+	case *lanes:
+		s.remember(c)
+	}
 }
 
 // run takes the next block, delivers it, and moves the cursor, until there is

@@ -32,6 +32,7 @@ type cursor struct {
 var (
 	_ notifications.EncodedCursor = (*cursor)(nil)
 	_ notifications.LeasedCursor  = (*cursor)(nil)
+	_ notifications.AttemptCursor = (*cursor)(nil)
 )
 
 func newCursor(l *log, name string) *cursor {

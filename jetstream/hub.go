@@ -60,7 +60,10 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if l.stream, err = config.openStream(ctx, js); err != nil {
 		return nil, err
 	}
-	if l.leases, l.bucket, err = config.openLeases(ctx, js); err != nil {
+	if l.leases, err = config.openLeases(ctx, js); err != nil {
+		return nil, err
+	}
+	if l.attempts, err = config.openAttempts(ctx, js); err != nil {
 		return nil, err
 	}
 	h := &Hub{log: l, feed: &feed{log: l}}

@@ -16,7 +16,7 @@ import (
 // their elections. A pinned client of a consumer is less: the pin is gone when the consumer's
 // leader is, and binds nobody.
 type lease struct {
-	kv     jetstream.KeyValue
+	kv     bucket
 	key    string
 	holder string // a word that only this cursor of this instance has
 	term   time.Duration

@@ -20,8 +20,8 @@ type log struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	stream    jetstream.Stream
-	leases    jetstream.KeyValue
-	bucket    jetstream.Stream // of the leases
+	leases    bucket
+	attempts  bucket
 	publisher *publisher
 
 	shut     sync.Once
@@ -107,6 +107,9 @@ func (l *log) Forget(name string) error {
 			errs = append(errs, fmt.Errorf("jetstream: forgetting a sink: %w", err))
 		}
 	}
+	if err := l.attempts.forget(ctx, l.partitionsKey(name)); err != nil {
+		errs = append(errs, fmt.Errorf("jetstream: forgetting attempts: %w", err))
+	}
 	return errors.Join(errs...)
 }
 
@@ -187,30 +190,16 @@ func (l *log) consumerName(sink string, partition int) string {
 	return fmt.Sprintf("sink-%s-%d", nameOf(sink), partition)
 }
 
-func (l *log) leaseKey(sink string, partition int) string {
-	return fmt.Sprintf("lease.%s.%d", nameOf(sink), partition)
+// partitionKey is what a partition of a sink is called in buckets.
+func (l *log) partitionKey(sink string, partition int) string {
+	return fmt.Sprintf("sink.%s.%d", nameOf(sink), partition)
 }
 
+func (l *log) partitionsKey(sink string) string { return fmt.Sprintf("sink.%s.*", nameOf(sink)) }
+
+// memberKey is under which an instance says that it has a sink.
 func (l *log) memberKey(sink, instance string) string {
 	return fmt.Sprintf("member.%s.%s", nameOf(sink), nameOf(instance))
 }
 
-// memberSubject is what the keys of all instances that have a sink are found by.
-func (l *log) memberSubject(sink string) string {
-	return fmt.Sprintf("$KV.%s.member.%s.*", l.leases.Bucket(), nameOf(sink))
-}
-
-// members returns how many instances have a sink.
-func (l *log) members(ctx context.Context, sink string) (int, error) {
-	info, err := l.bucket.Info(ctx, jetstream.WithSubjectFilter(l.memberSubject(sink)))
-	if err != nil {
-		return 0, err
-	}
-	return len(info.State.Subjects), nil
-}
-
-// leave takes this instance out of those that have a sink: at once, and not as a key that says
-// that it was deleted.
-func (l *log) leave(ctx context.Context, sink string) error {
-	return l.bucket.Purge(ctx, jetstream.WithPurgeSubject(fmt.Sprintf("$KV.%s.%s", l.leases.Bucket(), l.memberKey(sink, l.config.Instance))))
-}
+func (l *log) membersKey(sink string) string { return fmt.Sprintf("member.%s.*", nameOf(sink)) }

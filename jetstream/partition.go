@@ -39,6 +39,7 @@ type partition struct {
 	ready   []delivery // and what it has not
 	behind  uint64     // how many more the stream has
 	waits   bool       // for room
+	tries   tries      // at what is in the hand
 	room    chan struct{}
 }
 
@@ -240,6 +241,7 @@ func (p *partition) settle(position uint64) {
 	last := p.hand[n-1]
 	p.settled = last.position
 	p.hand = p.hand[n:]
+	p.tries.settle(p.settled)
 	if !last.stale && p.ctx.Err() == nil {
 		_ = last.message.Ack() // if it is lost, the message comes again, and is acknowledged then
 	}

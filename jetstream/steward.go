@@ -64,6 +64,9 @@ func (s *steward) run() {
 		} else {
 			faults.over(log, "jetstream: partitions are shared out again")
 		}
+		for _, p := range s.all() {
+			p.storeTries(s.ctx)
+		}
 		if n%5 == 4 {
 			s.attend()
 		}
@@ -123,7 +126,7 @@ func (s *steward) balance() error {
 	if _, err := s.log.leases.Put(ctx, s.log.memberKey(s.name, s.log.config.Instance), nil); err != nil {
 		return fmt.Errorf("saying that this instance is there: %w", err)
 	}
-	members, err := s.log.members(ctx, s.name)
+	members, err := s.log.leases.count(ctx, s.log.membersKey(s.name))
 	if err != nil {
 		return fmt.Errorf("asking who else is there: %w", err)
 	}
@@ -159,7 +162,7 @@ func (s *steward) balance() error {
 func (s *steward) take(number int) (bool, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Timeout)
 	defer cancel()
-	l := &lease{kv: s.log.leases, key: s.log.leaseKey(s.name, number), holder: s.holder, term: s.log.config.Lease}
+	l := &lease{kv: s.log.leases, key: s.log.partitionKey(s.name, number), holder: s.holder, term: s.log.config.Lease}
 	if taken, err := l.take(ctx); !taken || err != nil {
 		return false, err
 	}
@@ -178,6 +181,10 @@ func (s *steward) take(number int) (bool, error) {
 	}
 	if info := consumer.CachedInfo(); info != nil {
 		p.behind = info.NumPending + uint64(info.NumAckPending)
+	}
+	if err := p.loadTries(ctx); err != nil {
+		_ = l.give(ctx)
+		return false, err
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	s.mu.Lock()
@@ -304,6 +311,7 @@ func (s *steward) giveBack(all bool) {
 		wg.Go(func() {
 			p.cancel()
 			<-p.stopped
+			p.storeTries(ctx)
 			if err := p.lease.give(ctx); err != nil {
 				s.log.config.Logger.WithError(err).Debug("jetstream: a lease could not be given back, and ends by itself")
 			}
@@ -318,7 +326,7 @@ func (s *steward) end() {
 	s.giveBack(true)
 	ctx, cancel := context.WithTimeout(s.patience, s.log.config.Timeout)
 	defer cancel()
-	_ = s.log.leave(ctx, s.name) // or the key ends by itself
+	_ = s.log.leases.forget(ctx, s.log.memberKey(s.name, s.log.config.Instance)) // or the key ends by itself
 }
 
 // Close gives up what the cursor has; its steward gives it back.

@@ -114,34 +114,65 @@ func same(a, b any) bool {
 	return a == b
 }
 
-// openLeases returns the bucket of leases, and the stream that it is.
-func (c *Config) openLeases(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, jetstream.Stream, error) {
-	bucket := c.Stream + "-leases"
-	kv, err := js.KeyValue(ctx, bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: bucket, Description: "who works on which partition", TTL: c.Lease,
-			History: 1, Replicas: c.Replicas, Storage: c.Storage,
-		})
-		if errors.Is(err, jetstream.ErrBucketExists) {
-			kv, err = js.KeyValue(ctx, bucket)
-		}
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
-	}
-	stream, err := js.Stream(ctx, "KV_"+bucket)
-	if err != nil {
-		return nil, nil, fmt.Errorf("jetstream: bucket %q: %w", bucket, err)
-	}
-	has := stream.CachedInfo().Config
-	return kv, stream, compare("KV_"+bucket, []setting{
-		{"lease", has.MaxAge, c.Lease},
-		{"replicas", has.Replicas, c.Replicas},
-		{"storage", has.Storage, c.Storage},
-		{"history", has.MaxMsgsPerSubject, int64(1)},
+// bucket is keys with values, and the stream that they are.
+type bucket struct {
+	jetstream.KeyValue
+	stream jetstream.Stream
+}
+
+// openLeases returns the bucket of leases and members, which end by themselves.
+func (c *Config) openLeases(ctx context.Context, js jetstream.JetStream) (bucket, error) {
+	return c.openBucket(ctx, js, jetstream.KeyValueConfig{
+		Bucket: c.Stream + "-leases", Description: "who works on which partition", TTL: c.Lease,
 	})
 }
+
+// openAttempts returns the bucket of attempts.
+func (c *Config) openAttempts(ctx context.Context, js jetstream.JetStream) (bucket, error) {
+	return c.openBucket(ctx, js, jetstream.KeyValueConfig{
+		Bucket: c.Stream + "-attempts", Description: "how often events were tried that nobody takes",
+	})
+}
+
+func (c *Config) openBucket(ctx context.Context, js jetstream.JetStream, want jetstream.KeyValueConfig) (b bucket, err error) {
+	want.History, want.Replicas, want.Storage = 1, c.Replicas, c.Storage
+	b.KeyValue, err = js.KeyValue(ctx, want.Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		b.KeyValue, err = js.CreateKeyValue(ctx, want)
+		if errors.Is(err, jetstream.ErrBucketExists) { // another instance was first
+			b.KeyValue, err = js.KeyValue(ctx, want.Bucket)
+		}
+	}
+	if err == nil {
+		b.stream, err = js.Stream(ctx, "KV_"+want.Bucket)
+	}
+	if err != nil {
+		return b, fmt.Errorf("jetstream: bucket %q: %w", want.Bucket, err)
+	}
+	has := b.stream.CachedInfo().Config
+	return b, compare("KV_"+want.Bucket, []setting{
+		{"lease", has.MaxAge, want.TTL},
+		{"replicas", has.Replicas, want.Replicas},
+		{"storage", has.Storage, want.Storage},
+		{"history", has.MaxMsgsPerSubject, int64(want.History)},
+	})
+}
+
+// forget takes keys out: at once, and without one that says that another was deleted.
+func (b bucket) forget(ctx context.Context, keys string) error {
+	return b.stream.Purge(ctx, jetstream.WithPurgeSubject(b.subject(keys)))
+}
+
+// count returns how many keys there are.
+func (b bucket) count(ctx context.Context, keys string) (int, error) {
+	info, err := b.stream.Info(ctx, jetstream.WithSubjectFilter(b.subject(keys)))
+	if err != nil {
+		return 0, err
+	}
+	return len(info.State.Subjects), nil
+}
+
+func (b bucket) subject(keys string) string { return fmt.Sprintf("$KV.%s.%s", b.Bucket(), keys) }
 
 // reach asks for what every other question needs: without it, servers do not say what is
 // wrong.
