@@ -90,7 +90,10 @@ type chaos struct {
 	born    int
 }
 
-const chaosPartitions = 6
+const (
+	chaosPartitions = 6
+	pauseOfSink     = 10 * time.Millisecond
+)
 
 func newChaos(t *testing.T) *chaos {
 	t.Helper()
@@ -148,6 +151,11 @@ func (c *chaos) round(n int, faults []fault) {
 		names = append(names, f.name)
 	}
 	c.log.of("test").Infof("round %d: %v", n, names)
+	defer func() {
+		if t.Failed() {
+			t.Logf("it was round %d: %v", n, names)
+		}
+	}()
 	made, _ := c.ledger.count()
 	for _, p := range c.publishers {
 		p.written.Store(0)
@@ -222,7 +230,7 @@ func (c *chaos) until(ok func() bool, what string, args ...any) {
 	c.t.Helper()
 	for end := time.Now().Add(90 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			c.t.Fatalf("not after 90s: %s\n%v", fmt.Sprintf(what, args...), c.ledger.missing())
+			c.t.Fatalf("not after 90s: %s\n%s", fmt.Sprintf(what, args...), c.ledger.missing())
 		}
 	}
 }
@@ -305,7 +313,7 @@ func (c *chaos) bear() error {
 	c.born++
 	w := &worker{name: fmt.Sprint("worker", c.born), ledger: c.ledger, dead: make(chan struct{})}
 	c.mu.Unlock()
-	w.pause.Store(int64(time.Millisecond))
+	w.pause.Store(int64(pauseOfSink))
 	w.links = newLinks(c.t, c.cluster)
 	config := c.config
 	config.Instance, config.Logger = w.name, c.log.of(w.name)

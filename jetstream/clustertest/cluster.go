@@ -21,7 +21,8 @@ type Cluster struct {
 	dir     string
 	options []*server.Options
 	servers []*server.Server // nil: is not running
-	routes  []*Proxy         // in front of what servers have for each other
+	routes  [][]*Proxy       // from one server to another
+	nowhere *Proxy           // where servers are told by others that one is, or there would be other ways
 }
 
 // Start starts so many servers, one or three, and waits until they are a cluster. The
@@ -46,19 +47,17 @@ func start(n int, change func(*server.Options)) (c *Cluster, err error) {
 	if c.dir, err = os.MkdirTemp("", "clustertest"); err != nil {
 		return c, err
 	}
-	var urls []*url.URL
+	if c.nowhere, err = NewProxy("127.0.0.1:0"); err != nil {
+		return c, err
+	}
+	c.nowhere.Cut(true)
 	var ports []int
 	for range n {
 		port, err := freePort()
 		if err != nil {
 			return c, err
 		}
-		p, err := NewProxy(fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return c, err
-		}
-		ports, c.routes = append(ports, port), append(c.routes, p)
-		urls = append(urls, &url.URL{Scheme: "nats-route", Host: p.Addr()})
+		ports, c.routes = append(ports, port), append(c.routes, make([]*Proxy, n))
 	}
 	for i := range n {
 		port, err := freePort() // a server that comes back has its old one
@@ -70,11 +69,17 @@ func start(n int, change func(*server.Options)) (c *Cluster, err error) {
 			JetStream: true, StoreDir: filepath.Join(c.dir, fmt.Sprintf("n%d", i)),
 		}
 		if n > 1 {
-			o.Cluster = server.ClusterOpts{Name: "clustertest", Host: "127.0.0.1", Port: ports[i], Advertise: c.routes[i].Addr()}
-			for j, u := range urls {
-				if j != i {
-					o.Routes = append(o.Routes, u)
+			o.Cluster = server.ClusterOpts{Name: "clustertest", Host: "127.0.0.1", Port: ports[i], Advertise: c.nowhere.Addr()}
+			for j, port := range ports {
+				if j == i {
+					continue
 				}
+				p, err := NewProxy(fmt.Sprintf("127.0.0.1:%d", port))
+				if err != nil {
+					return c, err
+				}
+				c.routes[i][j] = p
+				o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: p.Addr()})
 			}
 		}
 		if change != nil {
@@ -135,10 +140,21 @@ func (c *Cluster) Restart(i int) error {
 	if err != nil {
 		return err
 	}
-	c.routes[i].Cut(false)
+	c.Isolate(i, false)
 	c.servers[i] = s
 	s.Start()
 	return nil
+}
+
+// Isolate cuts a server off from the others, or not any more. Its clients still reach it.
+func (c *Cluster) Isolate(i int, isolated bool) {
+	for j := range c.routes {
+		for _, p := range []*Proxy{c.routes[i][j], c.routes[j][i]} {
+			if p != nil {
+				p.Cut(isolated)
+			}
+		}
+	}
 }
 
 // Kill ends a server without a good-bye to the others.
@@ -146,7 +162,7 @@ func (c *Cluster) Kill(i int) {
 	if c.servers[i] == nil {
 		return
 	}
-	c.routes[i].Cut(true)
+	c.Isolate(i, true)
 	c.servers[i].Shutdown()
 	c.servers[i].WaitForShutdown()
 	c.servers[i] = nil
@@ -228,8 +244,12 @@ func (c *Cluster) Stop() {
 		}
 		c.servers[i] = nil
 	}
-	for _, p := range c.routes {
-		p.Close()
+	for _, to := range append(c.routes, []*Proxy{c.nowhere}) {
+		for _, p := range to {
+			if p != nil {
+				p.Close()
+			}
+		}
 	}
 	_ = os.RemoveAll(c.dir)
 }

@@ -44,6 +44,9 @@ func (d *diary) of(instance string) *logrus.Entry {
 func (d *diary) Write(line []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if bytes.Contains(line, []byte("notifications: sink")) {
+		return len(line), nil // fails on purpose
+	}
 	if len(d.lines) == mostLines {
 		d.lines = d.lines[1:]
 	}

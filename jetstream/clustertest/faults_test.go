@@ -17,8 +17,10 @@ type fault struct {
 var faults = []fault{
 	{"leader", true, func(c *chaos) ([]*worker, error) { return c.kill(c.cluster.Leader) }},
 	{"follower", true, func(c *chaos) ([]*worker, error) { return c.kill(c.cluster.Follower) }},
+	{"leader is isolated", true, (*chaos).isolateLeader},
 	{"step down", true, (*chaos).stepDown},
 	{"worker", false, (*chaos).killWorker},
+	{"worker leaves", false, (*chaos).leave},
 	{"worker in a hole", false, (*chaos).holeWorker},
 	{"worker is slow", false, (*chaos).slowWorker},
 	{"worker is far", false, (*chaos).delayWorker},
@@ -37,6 +39,20 @@ func (c *chaos) kill(which func(string) int) ([]*worker, error) {
 	c.cluster.Kill(i)
 	err := c.goesOn("a server is dead")
 	return struck, errors.Join(err, c.cluster.Restart(i), c.cluster.Wait())
+}
+
+// isolateLeader cuts the leader off from the other servers. It and its clients go on, and do
+// not know.
+func (c *chaos) isolateLeader() ([]*worker, error) {
+	struck := c.alive()
+	i := c.cluster.Leader(c.config.Stream)
+	if i < 0 {
+		return nil, errors.New("no leader")
+	}
+	c.cluster.Isolate(i, true)
+	time.Sleep(8 * time.Second)
+	c.cluster.Isolate(i, false)
+	return struck, errors.Join(c.goesOn("the leader was isolated"), c.cluster.Wait())
 }
 
 // stepDown has the stream elect another leader.
@@ -63,6 +79,14 @@ func (c *chaos) killWorker() ([]*worker, error) {
 	return []*worker{w}, errors.Join(err, c.goesOn("%s is dead", w))
 }
 
+// leave has a worker end as it should, when another has come. Nothing comes twice.
+func (c *chaos) leave() ([]*worker, error) {
+	err := c.bear()
+	w := c.some()
+	c.abandon(w)
+	return nil, errors.Join(err, c.goesOn("%s has left", w))
+}
+
 // holeWorker silences a worker for longer than its leases last.
 func (c *chaos) holeWorker() ([]*worker, error) {
 	w := c.some()
@@ -77,7 +101,7 @@ func (c *chaos) slowWorker() ([]*worker, error) {
 	w := c.some()
 	w.pause.Store(int64(c.config.Lease * 3 / 2))
 	time.Sleep(c.config.Lease * 2)
-	w.pause.Store(int64(time.Millisecond))
+	w.pause.Store(int64(pauseOfSink))
 	return nil, nil
 }
 
