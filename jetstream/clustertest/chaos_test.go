@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/registry-notifications/notifications/jetstream"
+	"github.com/registry-notifications/notifications/journal"
 	"github.com/registry-notifications/notifications/sinktest"
 )
 
@@ -34,7 +37,7 @@ func TestChaos(t *testing.T) {
 		*seed = rand.Uint64()
 	}
 	t.Logf("-seed %d", *seed)
-	c := newChaos(t)
+	c := newChaos(t, nil, nil)
 	for n, f := range deal(rand.New(rand.NewPCG(*seed, 0)), *rounds) {
 		c.round(n+1, f)
 		if t.Failed() {
@@ -95,9 +98,9 @@ const (
 	pauseOfSink     = 10 * time.Millisecond
 )
 
-func newChaos(t *testing.T) *chaos {
+func newChaos(t *testing.T, change func(*jetstream.Config), servers func(*server.Options)) *chaos {
 	t.Helper()
-	cluster, err := Start(3, nil)
+	cluster, err := Start(3, servers)
 	require.NoError(t, err)
 	t.Cleanup(cluster.Stop)
 	c := &chaos{t: t, cluster: cluster, ledger: newLedger(), log: newDiary(t), random: rand.New(rand.NewPCG(*seed, 1))}
@@ -105,8 +108,15 @@ func newChaos(t *testing.T) *chaos {
 		Stream: "events", Replicas: 3, Partitions: chaosPartitions, Timeout: time.Second, Lease: 4 * time.Second,
 	}
 	c.config.Hub.Backoff, c.config.Hub.MaxBackoff = 5*time.Millisecond, 50*time.Millisecond
+	if change != nil {
+		change(&c.config)
+	}
 	nc := connect(t, cluster.URL(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-	c.reader = c.open("reader", nc)
+	config := c.config
+	config.Instance, config.Logger = "reader", c.log.of("reader")
+	c.reader, err = jetstream.Open(t.Context(), nc, config)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.close("reader", c.reader) })
 	engine, err := js.New(nc)
 	require.NoError(t, err)
 	c.stream, err = engine.Stream(t.Context(), c.config.Stream)
@@ -115,23 +125,26 @@ func newChaos(t *testing.T) *chaos {
 		require.NoError(t, c.bear())
 	}
 	for i := range 2 {
-		p := &publisher{name: fmt.Sprint("publisher", i+1), links: newLinks(t, cluster)}
-		p.hub = c.open(p.name, p.links.connect(t))
+		p := &publisher{name: fmt.Sprint("publisher", i+1), config: c.config, links: newLinks(t, cluster)}
+		if i == 1 {
+			p.config.Spill = jetstream.Spill{Dir: filepath.Join(t.TempDir(), "spill"), Sync: journal.SyncNone} // other disks have other tests
+		}
+		p.config.Instance, p.config.Logger = p.name, c.log.of(p.name)
+		require.NoError(t, c.start(p))
+		t.Cleanup(func() { c.close(p.name, p.hub.Load()) })
 		c.publishers = append(c.publishers, p)
 	}
 	t.Cleanup(c.ends.Wait)
 	return c
 }
 
-// open opens the hub of an instance, which ends with the test.
-func (c *chaos) open(name string, nc *nats.Conn) *jetstream.Hub {
-	c.t.Helper()
-	config := c.config
-	config.Instance, config.Logger = name, c.log.of(name)
-	h, err := jetstream.Open(c.t.Context(), nc, config)
-	require.NoError(c.t, err)
-	c.t.Cleanup(func() { c.close(name, h) })
-	return h
+// start opens the hub of a publisher.
+func (c *chaos) start(p *publisher) error {
+	h, err := jetstream.Open(c.t.Context(), p.links.connect(c.t), p.config)
+	if err == nil {
+		p.hub.Store(h)
+	}
+	return err
 }
 
 func (c *chaos) close(name string, h *jetstream.Hub) {
@@ -202,6 +215,9 @@ func (c *chaos) round(n int, faults []fault) {
 		now-made, repeats, over.Round(10*time.Millisecond), time.Since(start).Round(10*time.Millisecond))
 	for _, p := range c.publishers {
 		line += fmt.Sprintf("; %s: %d Writes failed, the slowest took %v", p.name, p.failures.Load(), time.Duration(p.slowest.Load()).Round(time.Millisecond))
+		if p.spills() && !slices.Contains(names, "publisher restarts") {
+			assert.Zero(t, p.failures.Load(), "round %d: %v: %s has a spill, and a Write failed", n, names, p.name)
+		}
 	}
 	t.Log(line)
 	c.log.of("test").Info(line)
@@ -238,7 +254,15 @@ func (c *chaos) until(ok func() bool, what string, args ...any) {
 // settle waits until everything was delivered, and the servers know.
 func (c *chaos) settle(round int) {
 	c.t.Helper()
-	c.until(func() bool { made, firsts := c.ledger.count(); return firsts >= made }, "round %d: everything is delivered", round)
+	c.until(func() bool {
+		made, firsts := c.ledger.count()
+		for _, p := range c.publishers {
+			if p.hub.Load().Stat().Spilled > 0 {
+				return false
+			}
+		}
+		return firsts >= made
+	}, "round %d: everything is delivered", round)
 	require.NoError(c.t, c.cluster.Wait())
 	state := ""
 	defer func() {
@@ -247,6 +271,12 @@ func (c *chaos) settle(round int) {
 		}
 	}()
 	c.until(func() (ok bool) { state, ok = c.settled(); return ok }, "round %d: everything is acknowledged", round)
+	c.follow()
+}
+
+// follow reads what the stream has.
+func (c *chaos) follow() {
+	c.t.Helper()
 	c.until(func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -256,7 +286,7 @@ func (c *chaos) settle(round int) {
 			c.read = records[len(records)-1].Position
 		}
 		return err == nil && len(records) == 0
-	}, "round %d: the stream is read", round)
+	}, "the stream is read")
 }
 
 // settled says whether no consumer has anything to deliver, nor anything of which it does not

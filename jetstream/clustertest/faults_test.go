@@ -27,6 +27,7 @@ var faults = []fault{
 	{"publisher is cut off", false, (*chaos).cutPublisher},
 	{"publisher in a hole", false, (*chaos).holePublisher},
 	{"publisher is far", false, (*chaos).delayPublisher},
+	{"publisher restarts", false, (*chaos).restartPublisher},
 }
 
 // kill ends a server without a good-bye, and starts it again when it is not missed any more.
@@ -117,9 +118,13 @@ func (c *chaos) delayWorker() ([]*worker, error) {
 func (c *chaos) cutPublisher() ([]*worker, error) {
 	p := c.someone()
 	p.links.cut(true)
+	var err error
+	if p.spills() {
+		err = c.writes(p) // to its disk
+	}
 	time.Sleep(5 * time.Second)
 	p.links.cut(false)
-	return nil, c.writes(p)
+	return nil, errors.Join(err, c.writes(p))
 }
 
 func (c *chaos) holePublisher() ([]*worker, error) {
@@ -136,6 +141,17 @@ func (c *chaos) delayPublisher() ([]*worker, error) {
 	time.Sleep(c.config.Lease)
 	p.links.delay(0)
 	return nil, c.writes(p)
+}
+
+// restartPublisher ends a publisher that cannot reach the cluster, and starts it again, with
+// what its spill has.
+func (c *chaos) restartPublisher() ([]*worker, error) {
+	p := c.someone()
+	p.links.cut(true)
+	time.Sleep(time.Second)
+	c.close(p.name, p.hub.Load())
+	p.links.cut(false)
+	return nil, errors.Join(c.start(p), c.writes(p))
 }
 
 // goesOn waits until events are delivered again.

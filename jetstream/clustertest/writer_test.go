@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -13,12 +14,14 @@ import (
 
 // publisher is an instance that only writes. Each of its writers has repositories of its own.
 type publisher struct {
-	name  string
-	hub   *jetstream.Hub
-	links links
+	name   string
+	config jetstream.Config
+	hub    atomic.Pointer[jetstream.Hub] // another one after a restart
+	links  links
 
 	written  atomic.Int64 // events whose Write returned nil
 	failures atomic.Int64 // Writes that did not
+	full     atomic.Int64 // of these, those that said that there is no room
 	slowest  atomic.Int64 // how long a Write took, at most
 }
 
@@ -26,6 +29,7 @@ const (
 	writersEach      = 2
 	repositoriesEach = 8
 	patienceOfWriter = time.Second // as a bridge has it
+	patienceOfSpill  = time.Minute // which takes no longer than the disk, whatever that is
 )
 
 // write writes blocks of events until stop is closed. What could not be written is written
@@ -50,13 +54,24 @@ func (p *publisher) write(l *ledger, writer int, seed uint64, stop <-chan struct
 }
 
 func (p *publisher) try(block []*notifications.Event) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), patienceOfWriter)
+	patience := patienceOfWriter
+	if p.spills() {
+		patience = patienceOfSpill
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	start := time.Now()
-	err := p.hub.Write(ctx, block...)
+	err := p.hub.Load().Write(ctx, block...)
 	p.slowest.Store(max(p.slowest.Load(), int64(time.Since(start))))
 	if err != nil {
 		p.failures.Add(1)
+		if full := (*jetstream.FullError)(nil); errors.As(err, &full) {
+			p.full.Add(1)
+		}
+		p.config.Logger.WithError(err).WithField("after", time.Since(start)).Debug("a Write has failed")
 	}
 	return err == nil
 }
+
+// spills says whether its Writes go on without the cluster.
+func (p *publisher) spills() bool { return p.config.Spill.Dir != "" }
