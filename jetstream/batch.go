@@ -67,6 +67,9 @@ func (b *batcher) send(ctx context.Context, messages []*nats.Msg, timeout time.D
 	flow := max(1, b.window/4)
 	now := &batch{batcher: b, timeout: timeout, prefix: fmt.Sprintf("%s.%s.%d.fail.", b.inbox, newID(), flow)}
 	for i, m := range messages {
+		if ctx.Err() != nil {
+			return now.stored, context.Cause(ctx)
+		}
 		op := opAppend
 		switch {
 		case i == len(messages)-1:

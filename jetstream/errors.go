@@ -45,3 +45,6 @@ var errLost = errors.New("jetstream: lease lost")
 
 // errRemoved is of a sink whose place is gone.
 var errRemoved = errors.New("another instance has removed the sink: remove it here, too")
+
+// errStuck is of a call to the client that does not come back.
+var errStuck = errors.New("the connection takes nothing")

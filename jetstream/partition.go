@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,15 +32,18 @@ type partition struct {
 	cancel   context.CancelFunc
 	stopped  chan struct{} // closed when nothing more is fetched
 	expire   *time.Timer   // ends the lease if nothing has renewed it
+	acks     chan struct{} // one is due
+	acking   sync.Mutex    // held while one is sent, and while the consumer is reset
 
-	giving  time.Time  // since when it is to be given back, which it is when its cursor has settled what it has
-	settled uint64     // position in the stream
-	handed  uint64     // position up to which its cursor has it
-	hand    []delivery // of that, what is not settled
-	ready   []delivery // and what it has not
-	behind  uint64     // how many more the stream has
-	waits   bool       // for room
-	tries   tries      // at what is in the hand
+	giving  time.Time     // since when it is to be given back, which it is when its cursor has settled what it has
+	settled uint64        // position in the stream
+	handed  uint64        // position up to which its cursor has it
+	hand    []delivery    // of that, what is not settled
+	ready   []delivery    // and what it has not
+	behind  uint64        // how many more the stream has
+	due     jetstream.Msg // the one to acknowledge, if that was not done
+	waits   bool          // for room
+	tries   tries         // at what is in the hand
 	room    chan struct{}
 }
 
@@ -60,6 +64,9 @@ const (
 func (p *partition) fetch() {
 	defer close(p.stopped)
 	defer p.works()
+	var acks sync.WaitGroup
+	acks.Go(p.sendAcks)
+	defer acks.Wait()
 	log := p.logger()
 	failures := 0
 	for p.ctx.Err() == nil {
@@ -121,6 +128,8 @@ func (p *partition) follow() (came bool, err error) {
 
 // reset has the consumer begin behind what was acknowledged, as far as it knows.
 func (p *partition) reset() error {
+	p.acking.Lock()
+	defer p.acking.Unlock()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cursor.log.config.Timeout)
 	defer cancel()
 	p.cursor.mu.Lock()
@@ -129,6 +138,7 @@ func (p *partition) reset() error {
 	for i := range p.hand {
 		p.hand[i].stale = true
 	}
+	p.due = nil
 	p.cursor.mu.Unlock()
 	if _, err := p.cursor.log.stream.ResetConsumer(ctx, p.name); err != nil {
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -188,7 +198,7 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 	defer c.mu.Unlock()
 	switch {
 	case position <= p.settled:
-		_ = m.Ack() // whose first one was lost; if this is, it comes again
+		p.acknowledge(m) // whose first one was lost; if this is, it comes again
 	case position <= p.handed:
 		i := sort.Search(len(p.hand), func(i int) bool { return p.hand[i].position >= position })
 		if i < len(p.hand) && p.hand[i].position == position {
@@ -243,7 +253,42 @@ func (p *partition) settle(position uint64) {
 	p.hand = p.hand[n:]
 	p.tries.settle(p.settled)
 	if !last.stale && p.ctx.Err() == nil {
-		_ = last.message.Ack() // if it is lost, the message comes again, and is acknowledged then
+		p.acknowledge(last.message) // if that is lost, the message comes again, and is acknowledged then
+	}
+}
+
+// acknowledge has a message acknowledged, and all in front of it. The client may keep whoever
+// calls it while it connects: so it is not done here. The caller holds the cursor's lock.
+func (p *partition) acknowledge(m jetstream.Msg) {
+	p.due = m
+	select {
+	case p.acks <- struct{}{}:
+	default:
+	}
+}
+
+// sendAcks sends acknowledgements until the lease ends.
+func (p *partition) sendAcks() {
+	for {
+		select {
+		case <-p.acks:
+			p.sendAck()
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// sendAck sends the one that is due.
+func (p *partition) sendAck() {
+	p.acking.Lock()
+	defer p.acking.Unlock()
+	p.cursor.mu.Lock()
+	m := p.due
+	p.due = nil
+	p.cursor.mu.Unlock()
+	if m != nil && p.ctx.Err() == nil {
+		_ = m.Ack()
 	}
 }
 

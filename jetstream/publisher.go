@@ -95,7 +95,7 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 // limitNow returns how large a message may be that those take that this is connected to. A
 // dead letter of its event has to fit, too.
 func (p *publisher) limitNow() int64 {
-	limit := p.sender.nc.MaxPayload() // zero if it never was connected
+	limit := p.sender.payload.Load()
 	if limit <= 0 {
 		return math.MaxInt64
 	}
@@ -245,11 +245,13 @@ func (p *publisher) store(blocks []*block) (rest []*block, err error) {
 	for _, b := range blocks {
 		all = append(all, b.messages...)
 	}
-	timeout := p.config.Timeout
+	ctx := p.ctx
 	if p.spill != nil {
-		timeout = min(timeout, spillAfter)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, spillAfter)
+		defer cancel()
 	}
-	stored, err := p.sender.send(p.ctx, all, timeout)
+	stored, err := p.sender.send(ctx, all, p.config.Timeout)
 	for len(blocks) > 0 {
 		b := blocks[0]
 		n := min(stored, len(b.messages))
@@ -303,9 +305,11 @@ func (p *publisher) refuse(b *block, why error) {
 func (p *publisher) finish(b *block, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.queue, b); i >= 0 {
-		p.queue = slices.Delete(p.queue, i, i+1)
+	i := slices.Index(p.queue, b)
+	if i < 0 {
+		return // it has its result, or its caller has gone
 	}
+	p.queue = slices.Delete(p.queue, i, i+1)
 	if b.result != nil {
 		b.result <- err
 		return
@@ -345,16 +349,16 @@ func (p *publisher) shut() {
 // close returns when everything is written, or ctx ends; then nobody's events wait any more.
 func (p *publisher) close(ctx context.Context) error {
 	p.shut()
-	select {
-	case <-p.done:
-	case <-ctx.Done():
+	if !waitFor(ctx, p.done, p.cancel) {
+		p.fail(notifications.ErrSinkClosed)
 	}
 	p.cancel()
-	<-p.done
 	var errs []error
+	p.mu.Lock()
 	if p.lost > 0 {
 		errs = append(errs, fmt.Errorf("jetstream: %d events were queued, and could not be written", p.lost))
 	}
+	p.mu.Unlock()
 	if p.spill != nil {
 		errs = append(errs, p.spill.close(ctx))
 	}

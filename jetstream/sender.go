@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,8 +18,10 @@ import (
 type sender struct {
 	nc       *nats.Conn
 	replicas int
+	payload  atomic.Int64  // bytes that the servers take; not above zero: not known
+	turn     chan struct{} // has room for who sends
 
-	mu       sync.Mutex // guards the rest
+	// These belong to who sends.
 	batch    *batcher
 	inDoubt  bool // something may be under way that nobody has heard of
 	unproved int  // how often in a row a server did not know what another had taken
@@ -27,19 +29,54 @@ type sender struct {
 
 func newSender(nc *nats.Conn, config *Config) (*sender, error) {
 	b, err := newBatcher(nc, config.Window)
-	return &sender{nc: nc, replicas: config.Replicas, batch: b}, err
+	s := &sender{nc: nc, replicas: config.Replicas, turn: make(chan struct{}, 1), batch: b}
+	s.payload.Store(nc.MaxPayload())
+	return s, err
 }
 
-func (s *sender) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.batch.close()
+func (s *sender) close() { s.batch.close() }
+
+// sent is what has become of messages.
+type sent struct {
+	stored int
+	err    error
 }
 
-// send returns how many messages, from the front, are stored. It waits so long for each answer.
+// send returns how many messages, from the front, are stored. It waits so long for each answer,
+// and no longer than ctx. The client may: while it connects, and while the network takes
+// nothing, it keeps whoever calls it. Who comes next then waits for that.
 func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("no answer: %w", context.Cause(ctx))
+	}
+	result := make(chan sent, 1)
+	go func() {
+		defer func() { <-s.turn }()
+		var r sent
+		r.stored, r.err = s.sendNow(ctx, messages, timeout)
+		result <- r
+	}()
+	select {
+	case r := <-result:
+		return r.stored, r.err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case r := <-result:
+		return r.stored, r.err
+	case <-grace.C:
+		return 0, errStuck
+	}
+}
+
+// stopGrace is how long what was cancelled may take to say so.
+const stopGrace = 100 * time.Millisecond
+
+func (s *sender) sendNow(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
 	switch status := s.nc.Status(); status {
 	case nats.CONNECTED:
 	case nats.CLOSED:
@@ -47,12 +84,12 @@ func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Du
 	default:
 		return 0, fmt.Errorf("connection: %v", status) // or the client would keep it until it is back
 	}
+	s.payload.Store(s.nc.MaxPayload())
 	doubt := s.inDoubt
+	s.inDoubt = true
 	stored, err = s.batch.send(ctx, messages, timeout)
-	if err != nil {
-		s.inDoubt = true
-	}
 	if !doubt || stored == 0 || s.replicas == 1 {
+		s.inDoubt = doubt || err != nil
 		return stored, err
 	}
 	if proof := s.prove(ctx, messages[stored-1], timeout); proof != nil {

@@ -177,7 +177,7 @@ func (s *steward) take(number int) (bool, error) {
 	}
 	p := &partition{
 		cursor: s.cursor, number: number, name: name, consumer: consumer, lease: l,
-		stopped: make(chan struct{}), room: make(chan struct{}, 1),
+		stopped: make(chan struct{}), room: make(chan struct{}, 1), acks: make(chan struct{}, 1),
 	}
 	if info := consumer.CachedInfo(); info != nil {
 		p.behind = info.NumPending + uint64(info.NumAckPending)
@@ -305,7 +305,10 @@ func (s *steward) giveBack(all bool) {
 	}
 	ctx, cancel := context.WithTimeout(s.patience, s.log.config.Timeout)
 	defer cancel()
-	_ = s.log.nc.FlushWithContext(ctx) // acknowledgements come before the next instance does
+	for _, p := range gone { // acknowledgements come before the next instance does
+		p.sendAck()
+	}
+	_ = s.log.nc.FlushWithContext(ctx)
 	var wg sync.WaitGroup
 	for _, p := range gone {
 		wg.Go(func() {
@@ -339,9 +342,26 @@ func (c *cursor) Close() error {
 }
 
 // stop closes it, and waits until everything is given back. When ctx ends, what is left ends
-// by itself.
+// by itself; what the client keeps ends with the connection.
 func (c *cursor) stop(ctx context.Context) {
 	_ = c.Close()
-	defer context.AfterFunc(ctx, c.steward.hurry)()
-	<-c.steward.done
+	waitFor(ctx, c.steward.done, c.steward.hurry)
+}
+
+// waitFor waits for done until ctx ends; then it cancels, and waits a moment.
+func waitFor(ctx context.Context, done <-chan struct{}, cancel func()) (ok bool) {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	cancel()
+	grace := time.NewTimer(2 * stopGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+		return true
+	case <-grace.C:
+		return false
+	}
 }
