@@ -28,6 +28,14 @@
 // at once, or sync_interval: always in the servers' configuration, are for those who cannot
 // bear that.
 //
+// # While the cluster is away
+//
+// With Config.Spill, a Write that the cluster has not taken within half a second goes to a
+// journal in a directory of this instance, and returns. What is written from then on goes
+// there, too, until the cluster has all of it, in order; a run that ends meanwhile leaves it to
+// the next. Without a directory, Write waits for as long as its context. Open needs the
+// cluster either way.
+//
 // # The sinks
 //
 // For each sink and partition there is a durable consumer, which knows what is settled, and a
@@ -38,20 +46,28 @@
 // have to agree to within a quarter of a lease.
 //
 // A name's place stays until Remove, which is one for all instances: their sinks of that name
-// get nothing any more, and have to be removed, too. Metrics counts what this instance has, and what waits in
-// its partitions.
+// get nothing any more, and have to be removed, too. Metrics counts what this instance has
+// delivered, and what waits in its partitions; what waits there when a partition becomes
+// another's counts as that one's.
+//
+// What endpoints give up is kept in the cluster (Hub.DeadLetters), and so is how often events
+// were tried (RetryConfig.MaxAttempts holds over restarts, to within what was tried in a fifth
+// of a lease before an instance died).
 //
 // # Feeds
 //
 // Hub is a notifications.Feed: positions are those of the stream. What all sinks have settled
-// stays until Config.MaxAge or MaxBytes.
+// stays until Config.MaxAge or MaxBytes. What MaxAge takes from a sink that has not had it is
+// counted (notifications.DroppedExpired) while an instance has the partition; what it takes
+// while none has it is not known to anybody.
 //
-// # What it does not do yet
+// # What it makes in the cluster
 //
-// There is no local journal for when the cluster is away: Write then waits for as long as its
-// context. A Write that fails may have stored a part of its block, from the front. What MaxAge
-// takes from a sink that has not had it is not counted. An election that takes longer than
-// three quarters of Config.Lease costs all leases once, and what was under way comes again.
-// After an error, a server that dies just then can lose what it had taken for stored already.
-// A Hub does not give its partitions to others because its own sink fails.
+//	<stream>                          events: files, limits, no message is replaced
+//	<stream>-deadletters              the newest 100,000 letters
+//	KV_<stream>-leases                who works on what: forgets by itself
+//	KV_<stream>-attempts              how often events were tried that nobody takes
+//	sink-<name>-<partition>           durable consumers of <stream>
+//
+// Settings that are there already are compared with the configuration, and never changed.
 package jetstream
