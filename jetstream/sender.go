@@ -29,7 +29,7 @@ type sender struct {
 
 func newSender(nc *nats.Conn, config *Config) (*sender, error) {
 	b, err := newBatcher(nc, config.Window)
-	s := &sender{nc: nc, replicas: config.Replicas, turn: make(chan struct{}, 1), batch: b}
+	s := &sender{nc: nc, replicas: config.Replicas, turn: make(chan struct{}, 1), batch: b, inDoubt: true} // by the last run
 	s.payload.Store(nc.MaxPayload())
 	return s, err
 }
