@@ -54,9 +54,54 @@ func (f *feed) read(ctx context.Context, after uint64, most int) ([]notification
 	return nil, nil
 }
 
-// batch reads once, and returns up to which position that was. What has come by the time-out is
-// better than nothing.
+// batch reads once, and returns up to which position that was: what it has been given if there
+// is nothing.
 func (f *feed) batch(ctx context.Context, after uint64, most int) (records []notifications.Record, to uint64, err error) {
+	records, to, err = f.near(ctx, after, most)
+	if err == nil && to == after { // the server that was asked may be behind
+		return f.sure(ctx, after)
+	}
+	return records, to, err
+}
+
+// sure asks the leader of the stream for one message.
+func (f *feed) sure(ctx context.Context, after uint64) (records []notifications.Record, to uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, f.log.config.Timeout)
+	defer cancel()
+	question, err := json.Marshal(map[string]any{"seq": after + 1, "next_by_subj": f.log.config.Subject + ".>"})
+	if err != nil {
+		return nil, after, err
+	}
+	m, err := f.log.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+f.log.config.Stream, question)
+	if err != nil {
+		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+	}
+	var a struct {
+		Message struct {
+			Sequence uint64    `json:"seq"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
+	}
+	switch {
+	case a.Error != nil && a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, after, nil
+	case a.Error != nil:
+		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, a.Error)
+	}
+	r := notifications.Record{Position: a.Message.Sequence, Time: a.Message.Time, Event: eventOf(a.Message.Data)}
+	if r.Event != nil {
+		records = append(records, r)
+	}
+	return records, r.Position, nil
+}
+
+// near asks whichever server is near. What has come by the time-out is better than nothing.
+func (f *feed) near(ctx context.Context, after uint64, most int) (records []notifications.Record, to uint64, err error) {
 	to = after
 	if most <= 0 || most > readSize {
 		most = readSize
@@ -141,11 +186,17 @@ func record(m *nats.Msg) (r notifications.Record, previous uint64, err error) {
 	if r.Time, err = time.Parse(time.RFC3339Nano, last(m, jetstream.TimeStampHeaer)); err != nil {
 		return r, 0, err
 	}
-	e := new(notifications.Event)
-	if isEvent(m.Data) && e.UnmarshalJSON(m.Data) == nil {
-		r.Event = e
-	}
+	r.Event = eventOf(m.Data)
 	return r, previous, nil
+}
+
+// eventOf returns nil for somebody else's data.
+func eventOf(data []byte) *notifications.Event {
+	e := new(notifications.Event)
+	if !isEvent(data) || e.UnmarshalJSON(data) != nil {
+		return nil
+	}
+	return e
 }
 
 // last returns a header as the server has set it: behind those of the message's own.
@@ -196,7 +247,7 @@ func (f *feed) wait(ctx context.Context, after uint64) error {
 		if _, to, err := f.batch(ctx, after, 1); err == nil && to > after {
 			return nil
 		}
-		// The last ones were deleted, or the server that was asked is behind.
+		// The last ones were deleted.
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -75,19 +75,22 @@ func (l *log) Cursor(name string) (notifications.Cursor, error) {
 // makeConsumer makes the consumer of one partition, if there is none.
 func (l *log) makeConsumer(ctx context.Context, sink string, partition int) error {
 	name := l.consumerName(sink, partition)
-	_, err := l.stream.Consumer(ctx, name)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		_, err = l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable:       name,
-			Description:   fmt.Sprintf("partition %d of sink %.200q", partition, sink),
-			FilterSubject: l.config.partitionSubject(partition),
-			DeliverPolicy: jetstream.DeliverNewPolicy,
-			AckPolicy:     jetstream.AckAllPolicy,
-			AckWait:       l.config.ackWait(),
-			MaxAckPending: 4 * (fetchSize + ahead),
-			MaxDeliver:    -1,
-		})
-	}
+	err := ask(ctx, func(ctx context.Context) error {
+		_, err := l.stream.Consumer(ctx, name)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			_, err = l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+				Durable:       name,
+				Description:   fmt.Sprintf("partition %d of sink %.200q", partition, sink),
+				FilterSubject: l.config.partitionSubject(partition),
+				DeliverPolicy: jetstream.DeliverNewPolicy,
+				AckPolicy:     jetstream.AckAllPolicy,
+				AckWait:       l.config.ackWait(),
+				MaxAckPending: 4 * (fetchSize + ahead),
+				MaxDeliver:    -1,
+			})
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("consumer %q: %w", name, err)
 	}
@@ -103,11 +106,12 @@ func (l *log) Forget(name string) error {
 	}
 	var errs []error
 	for n := range l.config.Partitions {
-		if err := l.stream.DeleteConsumer(ctx, l.consumerName(name, n)); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		err := ask(ctx, func(ctx context.Context) error { return l.stream.DeleteConsumer(ctx, l.consumerName(name, n)) })
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 			errs = append(errs, fmt.Errorf("jetstream: forgetting a sink: %w", err))
 		}
 	}
-	if err := l.attempts.forget(ctx, l.partitionsKey(name)); err != nil {
+	if err := ask(ctx, func(ctx context.Context) error { return l.attempts.forget(ctx, l.partitionsKey(name)) }); err != nil {
 		errs = append(errs, fmt.Errorf("jetstream: forgetting attempts: %w", err))
 	}
 	return errors.Join(errs...)

@@ -51,14 +51,16 @@ func (c *Config) openStream(ctx context.Context, js jetstream.JetStream) (jetstr
 	return s, c.compare(s.CachedInfo().Config)
 }
 
-func openOrCreate(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	s, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another instance was first
-			s, err = js.Stream(ctx, want.Name)
+func openOrCreate(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (s jetstream.Stream, err error) {
+	err = ask(ctx, func(ctx context.Context) error {
+		if s, err = js.Stream(ctx, want.Name); errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = js.CreateStream(ctx, want)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another instance was first
+				s, err = js.Stream(ctx, want.Name)
+			}
 		}
-	}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: stream %q: %w", want.Name, err)
 	}
@@ -136,16 +138,18 @@ func (c *Config) openAttempts(ctx context.Context, js jetstream.JetStream) (buck
 
 func (c *Config) openBucket(ctx context.Context, js jetstream.JetStream, want jetstream.KeyValueConfig) (b bucket, err error) {
 	want.History, want.Replicas, want.Storage = 1, c.Replicas, c.Storage
-	b.KeyValue, err = js.KeyValue(ctx, want.Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		b.KeyValue, err = js.CreateKeyValue(ctx, want)
-		if errors.Is(err, jetstream.ErrBucketExists) { // another instance was first
-			b.KeyValue, err = js.KeyValue(ctx, want.Bucket)
+	err = ask(ctx, func(ctx context.Context) error {
+		if b.KeyValue, err = js.KeyValue(ctx, want.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+			b.KeyValue, err = js.CreateKeyValue(ctx, want)
+			if errors.Is(err, jetstream.ErrBucketExists) { // another instance was first
+				b.KeyValue, err = js.KeyValue(ctx, want.Bucket)
+			}
 		}
-	}
-	if err == nil {
-		b.stream, err = js.Stream(ctx, "KV_"+want.Bucket)
-	}
+		if err == nil {
+			b.stream, err = js.Stream(ctx, "KV_"+want.Bucket)
+		}
+		return err
+	})
 	if err != nil {
 		return b, fmt.Errorf("jetstream: bucket %q: %w", want.Bucket, err)
 	}
@@ -177,14 +181,15 @@ func (b bucket) subject(keys string) string { return fmt.Sprintf("$KV.%s.%s", b.
 // reach asks for what every other question needs: without it, servers do not say what is
 // wrong.
 func reach(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
-	_, err := js.AccountInfo(ctx)
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		if why := nc.LastError(); why != nil {
+	err := ask(ctx, func(ctx context.Context) error {
+		_, err := js.AccountInfo(ctx)
+		if why := nc.LastError(); errors.Is(err, context.DeadlineExceeded) && why != nil {
 			err = errors.Join(err, why)
 		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("jetstream: asking the servers: %w", err)
 	}
-	return fmt.Errorf("jetstream: asking the servers: %w", err)
+	return nil
 }
