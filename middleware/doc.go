@@ -80,8 +80,9 @@
 // # Options
 //
 //   - endpoints: the webhooks, see below. Default: none.
-//   - hub: where events wait for the webhooks. memory, journal, or what a program has
-//     registered (see [RegisterHub]). Default: memory.
+//   - hub: where events wait for the webhooks. memory, journal, jetstream (a cluster that
+//     several servers share: module middleware/jetstream registers it, and has its options),
+//     or what else a program has registered (see [RegisterHub]). Default: memory.
 //   - memory, journal: the options of that hub, see below. Those of a hub that was not
 //     chosen are an error.
 //   - deadletters: where the events go that are given up, see below. Not with hub journal.
@@ -117,7 +118,7 @@
 //   - deadletters.file: the path of a file for what endpoints give up, as JSON lines; older
 //     ones are beside it. Its directory has to be there, and no other server may use it.
 //     Default: the newest thousand of each endpoint are kept in memory. A registered hub can
-//     have this, too.
+//     have this, too; one that outlives the server has a place of its own as the default.
 //   - deadletters.maxbytes: how large the file gets before a new one is begun. Default:
 //     64MiB.
 //   - deadletters.maxfiles: how many older ones are kept. Default: 9.
@@ -182,7 +183,7 @@
 //   - mediatype: the Content-Type, of version 1 or 2, without parameters. Default:
 //     application/vnd.docker.distribution.events.v2+json.
 //   - maxpending, maxpendingbytes, overflow: the endpoint's own, in place of those of the
-//     hub in memory. Default: the hub's.
+//     hub in memory. Not with a hub that keeps events elsewhere. Default: the hub's.
 //   - only, ignore: which events the endpoint gets, each with mediatypes, actions and
 //     repositories (names, or patterns with *, ** and ?). An event has to match each list
 //     of only, and none of ignore. Default: all.

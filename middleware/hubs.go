@@ -45,6 +45,10 @@ type HubSetup struct {
 	// a hub remembers from its last run, it can tell the operator.
 	Endpoints []string
 
+	// DeadLetters is where these put what they give up, or nil if the YAML says nothing of
+	// it. Then it is up to the hub (see [notifications.HubConfig]).
+	DeadLetters notifications.DeadLetterSink
+
 	// Logger has the fields of the application. It is never nil.
 	Logger *logrus.Entry
 }
@@ -59,15 +63,23 @@ type HubSetup struct {
 //
 // It panics if open is nil, O is no struct, or the name is in use, that of another option,
 // or not of lower-case letters and digits with a letter in front.
-func RegisterHub[O any](name string, open HubOpener[O]) {
+func RegisterHub[O any](name string, open HubOpener[O], traits ...HubTrait) {
 	t := reflect.TypeFor[O]()
 	if open == nil || t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("middleware: hub %q: allowed is a function that takes a struct, and not nil", name))
 	}
-	if err := hubs.add(name, opens(open)); err != nil {
+	if err := hubs.add(name, hubKind{opens(open), traits}); err != nil {
 		panic("middleware: hub: " + err.Error())
 	}
 }
+
+// HubTrait is what has to be known of a hub before it is opened.
+type HubTrait string
+
+// Durable is a hub that keeps its events elsewhere than in memory, and for longer than the
+// server runs. The options of endpoints that bound what is in memory are an error then. It
+// has to keep what endpoints give up for as long, where HubSetup.DeadLetters is nil.
+const Durable HubTrait = "durable"
 
 const (
 	memoryHub  = "memory"
@@ -75,10 +87,16 @@ const (
 )
 
 // hubs are those that a YAML may choose from.
-var hubs = hubTable{open: map[string]opener{
-	memoryHub:  opens(openMemory),
-	journalHub: opens(openJournal),
+var hubs = hubTable{kinds: map[string]hubKind{
+	memoryHub:  {open: opens(openMemory)},
+	journalHub: {opens(openJournal), []HubTrait{Durable}},
 }}
+
+// hubKind is what is known of the hubs of one name.
+type hubKind struct {
+	open   opener
+	traits []HubTrait
+}
 
 // opener decodes the block of a hub, which stands at path, and opens it.
 type opener func(ctx context.Context, d *document, path string, block any, setup HubSetup) (Hub, error)
@@ -101,13 +119,13 @@ func opens[O any](open HubOpener[O]) opener {
 }
 
 type hubTable struct {
-	mu   sync.Mutex // guards open
-	open map[string]opener
+	mu    sync.Mutex // guards kinds
+	kinds map[string]hubKind
 }
 
 var hubName = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
-func (t *hubTable) add(name string, o opener) error {
+func (t *hubTable) add(name string, kind hubKind) error {
 	if !hubName.MatchString(name) {
 		return fmt.Errorf("name %q: allowed are lower-case letters and digits, with a letter in front", name)
 	}
@@ -119,10 +137,10 @@ func (t *hubTable) add(name string, o opener) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open[name] != nil {
+	if _, ok := t.kinds[name]; ok {
 		return fmt.Errorf("name %q: is in use: allowed is any other", name)
 	}
-	t.open[name] = o
+	t.kinds[name] = kind
 	return nil
 }
 
@@ -130,16 +148,26 @@ func (t *hubTable) add(name string, o opener) error {
 func (t *hubTable) names() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Sorted(maps.Keys(t.open))
+	return slices.Sorted(maps.Keys(t.kinds))
+}
+
+func (t *hubTable) get(name string) (kind hubKind, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kind, ok = t.kinds[name]
+	return kind, ok
+}
+
+func (t *hubTable) has(name string, trait HubTrait) bool {
+	kind, _ := t.get(name)
+	return slices.Contains(kind.traits, trait)
 }
 
 // openHub opens the one that the options choose.
-func (t *hubTable) openHub(ctx context.Context, d *document, o *options, logger *logrus.Entry) (Hub, error) {
-	t.mu.Lock()
-	open := t.open[o.Hub]
-	t.mu.Unlock()
-	if open == nil {
+func (t *hubTable) openHub(ctx context.Context, d *document, o *options, setup HubSetup) (Hub, error) {
+	kind, ok := t.get(o.Hub)
+	if !ok {
 		return nil, wrong(root+".hub", "%.*q: allowed are %s", mostShown, o.Hub, strings.Join(t.names(), ", "))
 	}
-	return open(ctx, d, root+"."+o.Hub, o.hubBlock, HubSetup{Endpoints: o.enabled(), Logger: logger})
+	return kind.open(ctx, d, root+"."+o.Hub, o.hubBlock, setup)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -96,6 +98,7 @@ middleware:
 	require.Equal(t, []string{"a", "b"}, hub.setup.Endpoints)
 	require.Equal(t, hub.setup.Endpoints, hub.added)
 	require.NotNil(t, hub.setup.Logger)
+	require.True(t, hub.setup.DeadLetters == nil)
 
 	s.pushBlob("library/app", "x")
 	require.NoError(t, s.shutdown())
@@ -137,6 +140,31 @@ func TestHubAfterAnError(t *testing.T) {
 	_, err := newRegistry(t.Context(), &fakeRegistry{}, nil, optionsOf(t, "hub: testhub\nendpoints: ["+a+", {name: unwanted, url: 'http://127.0.0.1:1/'}]"))
 	require.EqualError(t, err, root+".endpoints[1]: testhub: unwanted")
 	require.EqualValues(t, 1, (<-testHubs).closed.Load())
+}
+
+// What bounds events in memory is refused where none are, and a hub that keeps events for
+// longer than the server knows when it is to keep dead letters, too.
+func TestDurableHub(t *testing.T) {
+	var setup HubSetup
+	RegisterHub("kept", func(_ context.Context, _ struct{}, s HubSetup) (Hub, error) {
+		setup = s
+		return notifications.NewBroadcaster(notifications.HubConfig{})
+	}, Durable)
+	t.Cleanup(func() { delete(hubs.kinds, "kept") })
+
+	for _, bound := range []string{"maxpending: 5", "maxpendingbytes: 5", "overflow: block"} {
+		const endpoint = "\nendpoints: [{name: a, url: 'http://127.0.0.1:1/'}, {name: b, url: 'http://127.0.0.1:1/', "
+		_, err := newRegistry(t.Context(), &fakeRegistry{}, nil, optionsOf(t, "hub: kept"+endpoint+bound+"}]"))
+		option, _, _ := strings.Cut(bound, ":")
+		require.EqualError(t, err, root+".endpoints[1]."+option+`: is for what is in memory, and hub is "kept": allowed are the bounds of that one`)
+		closeNamespace(t, build(t, &fakeRegistry{}, "hub: testhub"+endpoint+bound+"}]"))
+		<-testHubs
+	}
+
+	closeNamespace(t, build(t, &fakeRegistry{}, "hub: kept"))
+	require.True(t, setup.DeadLetters == nil)
+	closeNamespace(t, build(t, &fakeRegistry{}, "hub: kept\ndeadletters: {file: '"+filepath.Join(t.TempDir(), "dead.jsonl")+"'}"))
+	require.IsType(t, new(notifications.DeadLetterFile), setup.DeadLetters)
 }
 
 func TestRegisterHubPanics(t *testing.T) {

@@ -78,25 +78,8 @@ func tidy(ctx context.Context, j *journal.Journal, forget []string, setup HubSet
 
 // checkJournal refuses what a journal has ways of its own for, and would ignore.
 func (o *options) checkJournal() error {
-	if o.Hub != journalHub {
-		return nil
-	}
-	if o.DeadLetters != (deadLetterOptions{}) {
+	if o.Hub == journalHub && o.DeadLetters != (deadLetterOptions{}) {
 		return wrong(root+".deadletters", "is not for hub: %s, which keeps them in its directory: allowed is none", journalHub)
-	}
-	for i, e := range o.Endpoints {
-		var field string
-		switch {
-		case e.MaxPending != 0:
-			field = "maxpending"
-		case e.MaxPendingBytes != 0:
-			field = "maxpendingbytes"
-		case e.Overflow != "":
-			field = "overflow"
-		default:
-			continue
-		}
-		return wrong(endpointPath(i)+"."+field, "is for what is in memory, and hub is %q: allowed are maxbytes, maxage and overflow of the journal", journalHub)
 	}
 	return nil
 }

@@ -62,10 +62,12 @@ func (d *document) parse(values map[string]any) (*options, error) {
 	if others := slices.Sorted(maps.Keys(blocks)); len(others) > 0 {
 		return nil, wrong(root+"."+others[0], "is for hub: %s, and hub is %.*q: allowed are the options of that one", others[0], mostShown, o.Hub)
 	}
-	if err := o.checkEndpoints(); err != nil {
-		return nil, err
+	for _, check := range []func() error{o.checkEndpoints, o.checkJournal, o.checkBounds} {
+		if err := check(); err != nil {
+			return nil, err
+		}
 	}
-	return o, o.checkJournal()
+	return o, nil
 }
 
 // checkEndpoints looks at the names, which everything else goes by. A disabled endpoint is
@@ -81,6 +83,28 @@ func (o *options) checkEndpoints() error {
 			return wrong(endpointPath(i)+".name", "%.*q: is in use: allowed is any other", mostShown, e.Name)
 		default:
 			used = append(used, e.Name)
+		}
+	}
+	return nil
+}
+
+// checkBounds refuses what bounds events in memory where none are, and would be ignored.
+func (o *options) checkBounds() error {
+	if !hubs.has(o.Hub, Durable) {
+		return nil
+	}
+	for i, e := range o.Endpoints {
+		for _, option := range []struct {
+			name string
+			set  bool
+		}{
+			{"maxpending", e.MaxPending != 0},
+			{"maxpendingbytes", e.MaxPendingBytes != 0},
+			{"overflow", e.Overflow != ""},
+		} {
+			if option.set {
+				return wrong(endpointPath(i)+"."+option.name, "is for what is in memory, and hub is %q: allowed are the bounds of that one", o.Hub)
+			}
 		}
 	}
 	return nil

@@ -228,9 +228,9 @@ func TestStartUpErrors(t *testing.T) {
 		{"{hub: journal, journal: {dir: /x, forget: old}}", "journal.forget: text: allowed is a list"},
 		{"{hub: journal, journal: {dir: /x, forget: [b, a]}, endpoints: [" + good + "]}", `journal.forget[1]: "a": is an endpoint: allowed are the names of those that there are no more, or that are disabled`},
 		{"{hub: journal, journal: {dir: /x}, deadletters: {file: /y}}", "deadletters: is not for hub: journal, which keeps them in its directory: allowed is none"},
-		{"{hub: journal, journal: {dir: /x}, " + one("maxpending: 5") + "}", `endpoints[0].maxpending: is for what is in memory, and hub is "journal": allowed are maxbytes, maxage and overflow of the journal`},
-		{"{hub: journal, journal: {dir: /x}, " + one("maxpendingbytes: 5") + "}", `endpoints[0].maxpendingbytes: is for what is in memory, and hub is "journal": allowed are maxbytes, maxage and overflow of the journal`},
-		{"{hub: journal, journal: {dir: /x}, " + one("overflow: block") + "}", `endpoints[0].overflow: is for what is in memory, and hub is "journal": allowed are maxbytes, maxage and overflow of the journal`},
+		{"{hub: journal, journal: {dir: /x}, " + one("maxpending: 5") + "}", `endpoints[0].maxpending: is for what is in memory, and hub is "journal": allowed are the bounds of that one`},
+		{"{hub: journal, journal: {dir: /x}, " + one("maxpendingbytes: 5") + "}", `endpoints[0].maxpendingbytes: is for what is in memory, and hub is "journal": allowed are the bounds of that one`},
+		{"{hub: journal, journal: {dir: /x}, " + one("overflow: block") + "}", `endpoints[0].overflow: is for what is in memory, and hub is "journal": allowed are the bounds of that one`},
 
 		{"deadletters: {maxfiles: 3}", "deadletters.file: empty: allowed is the path of a file"},
 		{"deadletters: {path: /x}", "deadletters.path: there is no such option: allowed are " + ofFiles},

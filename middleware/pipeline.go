@@ -77,7 +77,11 @@ func (p *pipeline) start(ctx context.Context, d *document, config notifications.
 	if err != nil {
 		return err
 	}
-	if p.hub, err = hubs.openHub(ctx, d, o, p.log); err != nil {
+	setup := HubSetup{Endpoints: o.enabled(), Logger: p.log}
+	if p.letters != nil { // a file that is nil would not be nil there
+		setup.DeadLetters = p.letters
+	}
+	if p.hub, err = hubs.openHub(ctx, d, o, setup); err != nil {
 		return errors.Join(err, closeAll(endpoints))
 	}
 	for i, e := range endpoints {
