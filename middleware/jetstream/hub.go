@@ -1,0 +1,77 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/registry-notifications/notifications/jetstream"
+	"github.com/registry-notifications/notifications/middleware"
+)
+
+func init() { middleware.RegisterHub("jetstream", open, middleware.Durable) }
+
+// hub is one with the connection that it runs over.
+type hub struct {
+	*jetstream.Hub
+	connection *connection
+}
+
+func open(ctx context.Context, o options, setup middleware.HubSetup) (middleware.Hub, error) {
+	config, err := o.config(setup.Logger)
+	if err != nil {
+		return nil, err
+	}
+	c, err := o.connect(setup.Logger)
+	if err != nil {
+		return nil, err
+	}
+	h, err := openOver(ctx, c, config, setup)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func openOver(ctx context.Context, c *connection, config jetstream.Config, setup middleware.HubSetup) (*hub, error) {
+	var letters *deadLetters
+	if setup.DeadLetters == nil {
+		letters = newDeadLetters(&config)
+		config.Hub.DeadLetters = letters
+	}
+	h, err := jetstream.Open(ctx, c.Conn, config)
+	if err != nil {
+		return nil, option(err)
+	}
+	if letters != nil { // last: what is wrong in the configuration is found by then
+		if err := letters.open(ctx, c.Conn, &config); err != nil {
+			return nil, errors.Join(err, h.Close(ctx))
+		}
+	}
+	return &hub{h, c}, nil
+}
+
+// closeGrace is what Close has behind the end of its context, to say good-bye to the servers.
+const closeGrace = time.Second
+
+// Close closes the hub, and then the connection. Where the servers do not answer, it closes
+// the connection under the hub: its leases end by themselves.
+func (h *hub) Close(ctx context.Context) (err error) {
+	closed := make(chan error, 1)
+	go func() { closed <- h.Hub.Close(ctx) }()
+	select {
+	case err = <-closed:
+	case <-ctx.Done():
+		grace := time.NewTimer(closeGrace)
+		defer grace.Stop()
+		select {
+		case err = <-closed:
+		case <-grace.C:
+			h.connection.Close()
+			err = <-closed
+		}
+	}
+	h.connection.Close()
+	return err
+}
