@@ -101,15 +101,18 @@ func (o *options) checkServers() error {
 	return nil
 }
 
-// shownServer returns a server's URL as it may be shown. Nobody knows what is what in one
-// that is wrong: with a user or a password in it, nothing of it is shown.
+// shownServer returns a server's URL as it may be shown. Where a slash or the like stands in a
+// password, pieces of it are taken for other parts of the URL, so nothing is shown of one with
+// an @ in the wrong place.
 func shownServer(s string) string {
 	u, err := url.Parse(s)
-	if at := strings.Contains(s, "@"); at && (err != nil || u.User == nil || u.Host == "" || u.Path != "") {
+	switch {
+	case err == nil && u.Host != "" && strings.Contains(u.Path+u.RawQuery+u.Fragment, "@"):
 		return "[redacted]"
-	}
-	if err == nil && u.User != nil {
-		return u.Scheme + "://" + u.Host
+	case err == nil && u.Host != "":
+		return u.Scheme + "://" + u.Host + u.Path
+	case strings.ContainsAny(s, "@?#"):
+		return "[redacted]"
 	}
 	return fmt.Sprintf("%.*q", mostShown, s)
 }
@@ -117,11 +120,7 @@ func shownServer(s string) string {
 func (o *options) shownServers() string {
 	var shown []string
 	for _, s := range o.Servers {
-		u, err := url.Parse(s)
-		if err != nil { // was checked before
-			continue
-		}
-		shown = append(shown, u.Scheme+"://"+u.Host)
+		shown = append(shown, shownServer(s))
 	}
 	return strings.Join(shown, ", ")
 }

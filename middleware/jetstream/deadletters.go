@@ -25,14 +25,16 @@ import (
 type deadLetters struct {
 	name string // of the stream, and its subject
 	log  *logrus.Entry
-	nc   *nats.Conn
-	js   stream.JetStream
+
+	opened chan struct{} // closed when the rest is there
+	nc     *nats.Conn
+	js     stream.JetStream
 }
 
 var _ notifications.DeadLetterSink = (*deadLetters)(nil)
 
 func newDeadLetters(config *jetstream.Config) *deadLetters {
-	return &deadLetters{name: config.Stream + "-deadletters", log: config.Logger}
+	return &deadLetters{name: config.Stream + "-deadletters", log: config.Logger, opened: make(chan struct{})}
 }
 
 // open makes the stream, if there is none.
@@ -58,13 +60,20 @@ func (d *deadLetters) open(ctx context.Context, nc *nats.Conn, config *jetstream
 	if has := s.CachedInfo().Config; !slices.Equal(has.Subjects, []string{d.name}) || has.NoAck || has.Sealed {
 		return wrong("stream", "%q is there, and is no stream of dead letters: it has to have the subject %q alone, and acknowledge: allowed is any other name", d.name, d.name)
 	}
+	close(d.opened)
 	return nil
 }
 
-// Put returns when the stream has the letter.
+// Put returns when the stream has the letter. Before the stream is open it waits: a hub may have
+// letters from its last run while it is being opened.
 func (d *deadLetters) Put(ctx context.Context, letter notifications.DeadLetter) error {
 	if letter.Event == nil {
 		return notifications.ErrNilEvent
+	}
+	select {
+	case <-d.opened:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	m, err := d.message(&letter)
 	if err != nil {

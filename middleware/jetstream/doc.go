@@ -85,6 +85,14 @@
 //   - jetstream.duplicates: for how long the stream knows events again that come twice, at
 //     most maxage. Default: 2m.
 //   - jetstream.window: how many events are under way to the stream at once. Default: 512.
+//   - jetstream.queued: has a client wait only until the server has its event in memory. What is
+//     there when the server dies is lost. Default: false.
+//   - jetstream.spill.dir: the path of a directory where events wait while the cluster takes
+//     none, which no other server may use. It is made; the one above it has to be there.
+//     Default: none, and the events are lost.
+//   - jetstream.spill.sync: when events in there are safe from a power cut: always, interval or
+//     none, as with hub journal. Default: always.
+//   - jetstream.spill.maxbytes: how much of the disk is taken, at most. Default: no limit.
 //   - jetstream.timeout: how long an answer may take before it is asked for again. Default: 2s,
 //     or half of lease if that is less.
 //   - jetstream.lease: how long a server that is not heard of any more keeps its share of the
@@ -98,14 +106,15 @@
 //
 // A server whose cluster cannot be reached when it starts, or does not let it in, does not
 // start. Later it connects again for as long as it runs, and says so in the log, with the
-// reason if a server refuses it. What clients do meanwhile waits for up to dispatchtimeout,
-// and is lost and logged behind that.
+// reason if a server refuses it. What clients do meanwhile goes to the spill. Without one it
+// waits for up to dispatchtimeout, and is lost and logged behind that.
 //
 // The options of endpoints that bound what is in memory (maxpending, maxpendingbytes,
 // overflow) are an error.
 //
 // What endpoints give up goes to a stream beside the first, which is called as that is, with
-// -deadletters behind it: each message is a dead letter as JSON. It is made with the replicas
+// -deadletters behind it, and so do events from the spill that the cluster refuses: each message
+// is a dead letter as JSON. It is made with the replicas
 // and the storage of the first, and without limits; "nats stream edit" may set some, and
 // "nats stream view" shows them. Where deadletters.file is set, they are in that file, on
 // this server alone, and there is no such stream.

@@ -29,22 +29,21 @@ func open(ctx context.Context, o options, setup middleware.HubSetup) (middleware
 	h, err := openOver(ctx, c, config, setup)
 	if err != nil {
 		c.Close()
-		return nil, err
+		return nil, o.ofOption(err)
 	}
 	return h, nil
 }
 
 func openOver(ctx context.Context, c *connection, config jetstream.Config, setup middleware.HubSetup) (*hub, error) {
-	var letters *deadLetters
-	if setup.DeadLetters == nil {
-		letters = newDeadLetters(&config)
+	letters := newDeadLetters(&config)
+	if config.Hub.DeadLetters = setup.DeadLetters; config.Hub.DeadLetters == nil {
 		config.Hub.DeadLetters = letters
 	}
 	h, err := jetstream.Open(ctx, c.Conn, config)
 	if err != nil {
-		return nil, option(err)
+		return nil, err
 	}
-	if letters != nil { // last: what is wrong in the configuration is found by then
+	if config.Hub.DeadLetters == letters { // last: what is wrong in the configuration is found by then
 		if err := letters.open(ctx, c.Conn, &config); err != nil {
 			return nil, errors.Join(err, h.Close(ctx))
 		}

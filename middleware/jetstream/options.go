@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	stream "github.com/nats-io/nats.go/jetstream"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/registry-notifications/notifications"
 	"github.com/registry-notifications/notifications/jetstream"
+	"github.com/registry-notifications/notifications/journal"
 )
 
 // options are those of a connection and of a jetstream.Config, and mean the same.
@@ -32,6 +34,8 @@ type options struct {
 	MaxBytes   int64         `yaml:"maxbytes"`
 	Duplicates time.Duration `yaml:"duplicates"`
 	Window     int           `yaml:"window"`
+	Queued     bool          `yaml:"queued"`
+	Spill      spillOptions  `yaml:"spill"`
 	Timeout    time.Duration `yaml:"timeout"`
 	Lease      time.Duration `yaml:"lease"`
 	Instance   string        `yaml:"instance"`
@@ -46,6 +50,13 @@ type tlsOptions struct {
 	KeyFile  string `yaml:"keyfile"`
 }
 
+// spillOptions are those of a jetstream.Spill.
+type spillOptions struct {
+	Dir      string       `yaml:"dir"`
+	Sync     journal.Sync `yaml:"sync"`
+	MaxBytes int64        `yaml:"maxbytes"`
+}
+
 // defaultStream is that of a jetstream.Config. Here it is known because the stream of dead
 // letters is called after it.
 const defaultStream = "notifications"
@@ -55,7 +66,8 @@ func (o *options) config(logger *logrus.Entry) (jetstream.Config, error) {
 		Stream: cmp.Or(o.Stream, defaultStream), Subject: o.Subject,
 		Partitions: o.Partitions, Replicas: o.Replicas,
 		MaxAge: o.MaxAge, MaxBytes: o.MaxBytes, Duplicates: o.Duplicates,
-		Window: o.Window, Timeout: o.Timeout, Lease: o.Lease, Instance: o.Instance,
+		Window: o.Window, Queued: o.Queued, Spill: jetstream.Spill(o.Spill),
+		Timeout: o.Timeout, Lease: o.Lease, Instance: o.Instance,
 		Hub:    notifications.HubConfig{Backoff: o.Backoff, MaxBackoff: o.MaxBackoff},
 		Logger: logger,
 	}
@@ -67,6 +79,9 @@ func (o *options) config(logger *logrus.Entry) (jetstream.Config, error) {
 	default:
 		return c, wrong("storage", "%.*q: allowed are file and memory", mostShown, o.Storage)
 	}
+	if o.Spill.Dir == "" && o.Spill != (spillOptions{}) {
+		return c, wrong("spill.dir", "empty: allowed is the path of a directory")
+	}
 	return c, nil
 }
 
@@ -77,17 +92,43 @@ func wrong(field, format string, args ...any) error {
 	return &notifications.ConfigError{Field: field, Err: fmt.Errorf(format, args...)}
 }
 
-// option has an error of jetstream.Open name the option that it comes from.
-func option(err error) error {
+// ofOption has an error of jetstream.Open name the option that it comes from.
+func (o *options) ofOption(err error) error {
 	var setting *jetstream.SettingError
-	if !errors.As(err, &setting) {
-		return err
+	if errors.As(err, &setting) {
+		return &notifications.ConfigError{Field: ofSetting(setting.Setting), Err: err}
 	}
-	switch name := setting.Setting; name {
+	if field := o.ofSpill(err); field != "" {
+		return &notifications.ConfigError{Field: "spill." + field, Err: err}
+	}
+	return err
+}
+
+func ofSetting(name string) string {
+	switch name {
 	case "partitions", "replicas", "storage", "maxage", "maxbytes", "duplicates", "lease":
-		return &notifications.ConfigError{Field: name, Err: err}
+		return name
 	case "subjects":
-		return &notifications.ConfigError{Field: "subject", Err: err}
+		return "subject"
 	}
-	return &notifications.ConfigError{Field: "stream", Err: err} // of that name there is one that is no good
+	return "stream" // of that name there is one that is no good
+}
+
+// ofSpill returns which option of the spill an error comes from that a journal has returned,
+// or nothing.
+func (o *options) ofSpill(err error) string {
+	var config *notifications.ConfigError
+	var locked *journal.LockedError
+	var version *journal.VersionError
+	var path *fs.PathError
+	switch {
+	case o.Spill.Dir == "":
+	case errors.As(err, &config):
+		if config.Field == "dir" || config.Field == "sync" || config.Field == "maxbytes" && o.MaxBytes >= 0 { // a stream's may be anything above
+			return config.Field
+		}
+	case errors.As(err, &locked), errors.As(err, &version), errors.As(err, &path):
+		return "dir"
+	}
+	return ""
 }

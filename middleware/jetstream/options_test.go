@@ -45,7 +45,7 @@ func file(t *testing.T, content string) string {
 func TestStartUpErrors(t *testing.T) {
 	const (
 		away     = "servers: ['nats://127.0.0.1:1']"
-		all      = "backoff, credentials, duplicates, instance, lease, maxage, maxbackoff, maxbytes, nkey, partitions, password, replicas, servers, storage, stream, subject, timeout, tls, token, user, window"
+		all      = "backoff, credentials, duplicates, instance, lease, maxage, maxbackoff, maxbytes, nkey, partitions, password, queued, replicas, servers, spill, storage, stream, subject, timeout, tls, token, user, window"
 		duration = `allowed is text with a unit, as "500ms" or "1m30s"`
 		allowed  = ": " + allowedServer
 	)
@@ -62,9 +62,13 @@ func TestStartUpErrors(t *testing.T) {
 		{"servers: []", "servers: empty: allowed is a list of URLs, at least one"},
 		{"servers: 'nats://127.0.0.1:1'", "servers: text: allowed is a list"},
 		{"servers: [127.0.0.1:4222]", `servers[0]: "127.0.0.1:4222"` + allowed},
-		{"servers: ['nats://127.0.0.1:1', 'http://127.0.0.1:1']", `servers[1]: "http://127.0.0.1:1"` + allowed},
-		{"servers: ['nats://:4222']", `servers[0]: "nats://:4222"` + allowed},
-		{"servers: ['nats://127.0.0.1:1/x']", `servers[0]: "nats://127.0.0.1:1/x"` + allowed},
+		{"servers: ['nats://127.0.0.1:1', 'http://127.0.0.1:1']", "servers[1]: http://127.0.0.1:1" + allowed},
+		{"servers: ['nats://:4222']", "servers[0]: nats://:4222" + allowed},
+		{"servers: ['nats://127.0.0.1:1/x']", "servers[0]: nats://127.0.0.1:1/x" + allowed},
+		{"servers: ['nats://127.0.0.1:1?token=" + secret + "']", "servers[0]: nats://127.0.0.1:1" + allowed},
+		{"servers: ['nats://127.0.0.1:1#" + secret + "']", "servers[0]: nats://127.0.0.1:1" + allowed},
+		{"servers: ['nats://registry:p@" + secret + "/x@127.0.0.1:1']", "servers[0]: [redacted]" + allowed},
+		{"servers: ['nats://registry:1?" + secret + "@127.0.0.1:1']", "servers[0]: [redacted]" + allowed},
 		{"servers: ['nats://127.0.0.1:x']", `servers[0]: "nats://127.0.0.1:x"` + allowed},
 		{"servers: ['http://registry:" + secret + "@127.0.0.1:1']", "servers[0]: http://127.0.0.1:1" + allowed},
 		{"servers: ['nats://registry:hunter2/" + secret + "@127.0.0.1:1']", "servers[0]: [redacted]" + allowed},
@@ -100,6 +104,9 @@ func TestStartUpErrors(t *testing.T) {
 		{away + "\ntls: {servername: x}", "tls.servername: there is no such option: allowed are cafile, certfile, keyfile"},
 
 		{away + "\nstorage: disk", `storage: "disk": allowed are file and memory`},
+		{away + "\nspill: {maxbytes: 1GiB}", "spill.dir: empty: allowed is the path of a directory"},
+		{away + "\nspill: {dir: /x, maxbytes: 1GB}", `spill.maxbytes: "1GB": allowed is a whole number of bytes`},
+		{away + "\nqueued: 1", "queued: 1: allowed is true or false"},
 		{away + "\nmaxage: 7d", `maxage: "7d": ` + duration},
 		{away + "\nmaxbytes: 10GB", `maxbytes: "10GB": allowed is a whole number of bytes, or one with KiB, MiB, GiB or TiB behind it, as "64MiB"`},
 		{away + "\npartitions: many", `partitions: "many": allowed is a whole number`},
@@ -138,6 +145,7 @@ func TestEachOptionIsDocumented(t *testing.T) {
 		return all
 	}
 	want := append(names(reflect.TypeFor[options](), "jetstream."), names(reflect.TypeFor[tlsOptions](), "jetstream.tls.")...)
+	want = append(want, names(reflect.TypeFor[spillOptions](), "jetstream.spill.")...)
 	var documented []string
 	for line := range strings.Lines(string(b)) {
 		if list, is := strings.CutPrefix(line, "//   - "); is {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,30 @@ func TestSilentNetwork(t *testing.T) {
 	n.swallows.Store(false)
 	waitForLine(t, logs, "the connection is there again")
 	require.NoError(t, r.shutdown())
+}
+
+// With a spill, nothing is lost while the cluster is away, nor if the server ends meanwhile.
+func TestSpill(t *testing.T) {
+	c, w, logs := cluster(t, nil), newWebhook(t), logged(t)
+	spill := ", spill: {dir: " + filepath.Join(t.TempDir(), "spill") + "}"
+	first := start(t, options(c.URL(), w.url, spill))
+	first.pushImage("library/app", "v1")
+	w.waitFor(t, "push blob", "push manifest")
+	c.Kill(0)
+	waitForLine(t, logs, "the connection is lost")
+	first.pushImage("library/app", "v2")
+	require.NoError(t, c.Restart(0))
+	w.waitFor(t, "push blob", "push manifest", "push blob", "push manifest")
+
+	c.Kill(0)
+	first.pushImage("library/app", "v3")
+	require.NoError(t, first.shutdown())
+	require.NoError(t, c.Restart(0))
+	second := start(t, options(c.URL(), w.url, spill))
+	w.waitFor(t, "push blob", "push manifest", "push blob", "push manifest", "push blob", "push manifest")
+	require.Equal(t, "v3", w.events[5].Target.Tag)
+	require.NoError(t, second.shutdown())
+	require.Empty(t, lines(logs, "event was lost"))
 }
 
 // A server ends, and its clients are served, while the cluster is away.

@@ -18,23 +18,29 @@ const (
 
 // What the hub finds wrong names the option.
 func TestBadOptions(t *testing.T) {
-	c := cluster(t, nil)
+	c, dir := cluster(t, nil), t.TempDir()
+	start(t, options(c.URL(), "http://127.0.0.1:1/", ", spill: {dir: "+dir+"/held}"))
 	for option, want := range map[string]string{
-		"stream: a b":             `stream: "a b": allowed are letters, digits, dashes and underscores`,
-		"subject: 'a.*'":          `subject: "a.*": allowed are letters`,
-		"partitions: 2000":        "partitions: 2000: allowed are 1 to 1024",
-		"replicas: 7":             "replicas: 7: allowed are 1 to 5",
-		"window: -1":              "window: -1: allowed are 1 to",
-		"lease: 1ms":              "lease: 1ms: allowed are 1s and above",
-		"maxage: -1s":             "maxage: -1s: allowed are",
-		"maxbytes: -1":            "maxbytes: -1: allowed are zero",
-		"maxage: 1s":              "duplicates: 2m0s: allowed are those up to maxage",
-		"timeout: 3s":             "timeout: 3s: allowed is half of lease",
-		"backoff: -1s":            "backoff: -1s: allowed are zero, for the default, and above",
-		"maxbackoff: -1s":         "maxbackoff: -1s: allowed are zero, for the default, and above",
-		"stream: r3, replicas: 3": `: jetstream: stream "r3": nats: API error`,
+		"stream: a b":                         `stream: "a b": allowed are letters, digits, dashes and underscores`,
+		"subject: 'a.*'":                      `subject: "a.*": allowed are letters`,
+		"partitions: 2000":                    "partitions: 2000: allowed are 1 to 1024",
+		"replicas: 7":                         "replicas: 7: allowed are 1 to 5",
+		"window: -1":                          "window: -1: allowed are 1 to",
+		"lease: 1ms":                          "lease: 1ms: allowed are 1s and above",
+		"maxage: -1s":                         "maxage: -1s: allowed are",
+		"maxbytes: -1":                        "maxbytes: -1: allowed are zero",
+		"maxage: 1s":                          "duplicates: 2m0s: allowed are those up to maxage",
+		"timeout: 3s":                         "timeout: 3s: allowed is half of lease",
+		"backoff: -1s":                        "backoff: -1s: allowed are zero, for the default, and above",
+		"maxbackoff: -1s":                     "maxbackoff: -1s: allowed are zero, for the default, and above",
+		"spill: {dir: /proc/self/x}":          "spill.dir: jetstream: spill: journal: mkdir /proc/self/x: no such file",
+		"spill: {dir: DIR/x, sync: often}":    `spill.sync: `,
+		"spill: {dir: DIR/x, maxbytes: 1KiB}": `spill.maxbytes: `,
+		"spill: {dir: DIR/x}, maxbytes: -1":   "jetstream.maxbytes: -1: allowed are zero",
+		"spill: {dir: DIR/held}":              "spill.dir: jetstream: spill: journal: ",
+		"stream: r3, replicas: 3":             `: jetstream: stream "r3": nats: API error`,
 	} {
-		options := options(c.URL(), "http://127.0.0.1:1/", ", "+option)
+		options := options(c.URL(), "http://127.0.0.1:1/", ", "+strings.ReplaceAll(option, "DIR", dir))
 		if strings.HasPrefix(option, "lease") {
 			options = strings.Replace(options, "lease: 1s, ", "", 1)
 		}

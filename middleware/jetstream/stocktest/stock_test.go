@@ -41,7 +41,7 @@ func TestOutlivesTheServer(t *testing.T) {
 func TestAllOptions(t *testing.T) {
 	c, w := cluster(t, nil), newWebhook(t)
 	r := start(t, options(c.URL(), w.url, `, stream: events, subject: registry.events, partitions: 2, replicas: 1,
-  storage: memory, maxage: 1h, maxbytes: 64MiB, duplicates: 1m, window: 16, timeout: 500ms, instance: one, backoff: 2s, maxbackoff: 3s`))
+  storage: memory, maxage: 1h, maxbytes: 64MiB, duplicates: 1m, window: 16, queued: true, spill: {dir: `+t.TempDir()+`/spill, sync: none, maxbytes: 16MiB}, timeout: 500ms, instance: one, backoff: 2s, maxbackoff: 3s`))
 	r.pushImage("library/app", "v1")
 	w.waitFor(t, "push blob", "push manifest")
 
