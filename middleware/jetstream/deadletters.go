@@ -75,7 +75,7 @@ func (d *deadLetters) Put(ctx context.Context, letter notifications.DeadLetter) 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	m, err := d.message(&letter)
+	m, err := d.message(&letter, d.nc.MaxPayload())
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,9 @@ func (d *deadLetters) Put(ctx context.Context, letter notifications.DeadLetter) 
 	return nil
 }
 
-func (d *deadLetters) message(letter *notifications.DeadLetter) (*nats.Msg, error) {
+// message returns a letter as the stream has it. It is made small where it is larger than the
+// servers take: its event was just as large as that.
+func (d *deadLetters) message(letter *notifications.DeadLetter, limit int64) (*nats.Msg, error) {
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
 	encoder.SetEscapeHTML(false) // a letter is hardly longer than its event
@@ -101,8 +103,7 @@ func (d *deadLetters) message(letter *notifications.DeadLetter) (*nats.Msg, erro
 	// the event that is given up a second time has another.
 	id := sha256.Sum256(data.Bytes())
 	m := &nats.Msg{Subject: d.name, Data: data.Bytes(), Header: nats.Header{stream.MsgIDHeader: {hex.EncodeToString(id[:16])}}}
-	if int64(m.Size()) > d.nc.MaxPayload() {
-		// Its event was just as large as the servers take.
+	if int64(m.Size()) > limit {
 		m.Header.Set("Content-Encoding", "gzip")
 		m.Data = compressed(m.Data)
 	}

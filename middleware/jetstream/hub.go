@@ -3,7 +3,6 @@ package jetstream
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/registry-notifications/notifications/jetstream"
 	"github.com/registry-notifications/notifications/middleware"
@@ -51,26 +50,9 @@ func openOver(ctx context.Context, c *connection, config jetstream.Config, setup
 	return &hub{h, c}, nil
 }
 
-// closeGrace is what Close has behind the end of its context, to say good-bye to the servers.
-const closeGrace = time.Second
-
-// Close closes the hub, and then the connection. Where the servers do not answer, it closes
-// the connection under the hub: its leases end by themselves.
-func (h *hub) Close(ctx context.Context) (err error) {
-	closed := make(chan error, 1)
-	go func() { closed <- h.Hub.Close(ctx) }()
-	select {
-	case err = <-closed:
-	case <-ctx.Done():
-		grace := time.NewTimer(closeGrace)
-		defer grace.Stop()
-		select {
-		case err = <-closed:
-		case <-grace.C:
-			h.connection.Close()
-			err = <-closed
-		}
-	}
+// Close closes the hub, and then the connection.
+func (h *hub) Close(ctx context.Context) error {
+	err := h.Hub.Close(ctx)
 	h.connection.Close()
 	return err
 }

@@ -9,11 +9,18 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	registrymiddleware "github.com/distribution/distribution/v3/registry/middleware/registry"
+	stream "github.com/nats-io/nats.go/jetstream"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/registry-notifications/notifications"
+	"github.com/registry-notifications/notifications/jetstream"
+	"github.com/registry-notifications/notifications/journal"
 )
 
 const (
@@ -118,6 +125,33 @@ func TestStartUpErrors(t *testing.T) {
 		assert.NotContains(t, err.Error(), "hunter2", c.options)
 		assert.NotContains(t, err.Error(), seed)
 	}
+}
+
+// Each option of the stream gets to where it belongs, and each field there is an option.
+func TestConfig(t *testing.T) {
+	o := options{
+		Stream: "events", Subject: "registry", Partitions: 2, Replicas: 3, Storage: "memory",
+		MaxAge: time.Hour, MaxBytes: 1 << 20, Duplicates: time.Minute, Window: 5, Queued: true,
+		Spill:   spillOptions{Dir: "/spill", Sync: journal.SyncNone, MaxBytes: 1 << 21},
+		Timeout: time.Second, Lease: 3 * time.Second, Instance: "one", Backoff: 2 * time.Second, MaxBackoff: 4 * time.Second,
+	}
+	logger := logrus.NewEntry(logrus.New())
+	got, err := o.config(logger)
+	require.NoError(t, err)
+	require.Equal(t, jetstream.Config{
+		Stream: "events", Subject: "registry", Partitions: 2, Replicas: 3, Storage: stream.MemoryStorage,
+		MaxAge: time.Hour, MaxBytes: 1 << 20, Duplicates: time.Minute, Window: 5, Queued: true,
+		Spill:   jetstream.Spill{Dir: "/spill", Sync: journal.SyncNone, MaxBytes: 1 << 21},
+		Timeout: time.Second, Lease: 3 * time.Second, Instance: "one",
+		Hub: notifications.HubConfig{Backoff: 2 * time.Second, MaxBackoff: 4 * time.Second}, Logger: logger,
+	}, got)
+	for v, i := reflect.ValueOf(got), 0; i < v.NumField(); i++ {
+		require.False(t, v.Field(i).IsZero(), v.Type().Field(i).Name)
+	}
+	o = options{Storage: "file"}
+	got, err = o.config(logger)
+	require.NoError(t, err)
+	require.Equal(t, jetstream.Config{Stream: "notifications", Logger: logger}, got)
 }
 
 // What is for hubs in memory is not for this one.

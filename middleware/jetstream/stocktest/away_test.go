@@ -130,6 +130,20 @@ func TestEndsWithoutCluster(t *testing.T) {
 	_ = r.shutdown() // what it says depends on what was under way; that nothing runs on, goleak sees
 }
 
+// The end of a server does not wait for servers that say nothing.
+func TestEndsInSilence(t *testing.T) {
+	c := cluster(t, nil)
+	n := newNetwork(t, strings.TrimPrefix(c.URL(), "nats://"))
+	logs, w := logged(t), newWebhook(t)
+	patient := strings.Replace(options("nats://"+n.address, w.url, ""), "lease: 1s", "lease: 1h, timeout: 30m", 1)
+	r := start(t, "\ndraintimeout: 10ms"+patient)
+	r.pushImage("library/app", "v1")
+	w.waitFor(t, "push blob", "push manifest")
+	n.swallows.Store(true)
+	_ = r.shutdown() // what it says depends on what was under way
+	require.Empty(t, lines(logs, "the connection is lost"), "it was closed before anybody could notice")
+}
+
 // network passes connections on to an address, or swallows what they bring.
 type network struct {
 	address  string
