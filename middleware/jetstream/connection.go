@@ -161,7 +161,8 @@ func handle(to *nats.Options, log *logrus.Entry) {
 	}
 	to.ReconnectedCB = func(c *nats.Conn) {
 		clear(reasons)
-		log.WithField("server", c.ConnectedUrlRedacted()).WithField("after", time.Since(since).Round(time.Millisecond)).Info("jetstream: the connection is there again")
+		// Its address: in the URL, a token would be shown.
+		log.WithField("server", c.ConnectedAddr()).WithField("after", time.Since(since).Round(time.Millisecond)).Info("jetstream: the connection is there again")
 	}
 	// What a server refuses, the connection itself included. Without a handler, the client
 	// writes it to the standard error.

@@ -124,5 +124,6 @@
 //
 // Users of the servers need these permissions, for a stream and a subject called
 // notifications: to publish to notifications.>, notifications-deadletters, $JS.API.>,
-// $JS.ACK.notifications.> and $KV.notifications-leases.>, and to subscribe to _INBOX.>.
+// $JS.ACK.notifications.>, $KV.notifications-leases.> and $KV.notifications-attempts.>, and to
+// subscribe to _INBOX.>.
 package jetstream

@@ -32,7 +32,7 @@ func TestComesBack(t *testing.T) {
 	d.open.Store(true)
 	c := cluster(t, func(o *server.Options) { o.CustomClientAuthentication = d })
 	logs, w := logged(t), newWebhook(t)
-	r := start(t, options(c.URL(), w.url, ", user: registry, password: "+secret))
+	r := start(t, options(strings.Replace(c.URL(), "nats://", "nats://"+secret+"@", 1), w.url, ""))
 	r.pushImage("library/app", "v1")
 	w.waitFor(t, "push blob", "push manifest")
 
@@ -67,7 +67,7 @@ func TestComesBack(t *testing.T) {
 	}
 }
 
-// door lets clients in that have the password, while it is open.
+// door lets clients in that have the token, while it is open.
 type door struct {
 	open  atomic.Bool
 	tries atomic.Int32
@@ -75,7 +75,7 @@ type door struct {
 
 func (d *door) Check(c server.ClientAuthentication) bool {
 	d.tries.Add(1)
-	return d.open.Load() && c.GetOpts().Password == secret
+	return d.open.Load() && c.GetOpts().Token == secret
 }
 
 // A network that swallows everything is noticed, though no connection is ever reset.

@@ -19,7 +19,7 @@ import (
 // From the text of a configuration to the webhook. What one run of the server could not
 // deliver, the next one does.
 func TestOutlivesTheServer(t *testing.T) {
-	c, w := cluster(t, nil), newWebhook(t)
+	c, w, logs := cluster(t, nil), newWebhook(t), logged(t)
 	first := start(t, options(c.URL(), w.url, ""))
 	first.pushImage("library/app", "v1")
 	w.waitFor(t, "push blob", "push manifest")
@@ -27,6 +27,7 @@ func TestOutlivesTheServer(t *testing.T) {
 	first.pushBlob("library/app", "x")
 	sinktest.Eventually(t, func() bool { return w.missed.Load() > 2 }, "was tried")
 	require.NoError(t, first.shutdown())
+	require.EqualValues(t, 1, waitForLine(t, logs, "kept for the next start").Data["pending"])
 
 	w.away.Store(false)
 	second := start(t, options(c.URL(), w.url, ""))
