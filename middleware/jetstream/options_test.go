@@ -166,6 +166,23 @@ func TestOptionsOfOthers(t *testing.T) {
 	require.EqualError(t, start(t, "jetstream: {servers: []}"), root+`jetstream: is for hub: jetstream, and hub is "memory": allowed are the options of that one`)
 }
 
+// The example in the documentation is one that starts, if its servers are there.
+func TestDocumentedExample(t *testing.T) {
+	b, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(strings.ReplaceAll(string(b), "\n//", "\n"), "      options:\n")
+	require.True(t, ok)
+	example, _, ok := strings.Cut(rest, "\n\n All servers")
+	require.True(t, ok)
+	example = strings.ReplaceAll(example, "\t        ", "")
+	example = strings.ReplaceAll(example, "/run/secrets/nats", file(t, secret))
+	for _, host := range []string{"nats-1.example.org:4222", "nats-2.example.org:4222"} {
+		require.Contains(t, example, host)
+		example = strings.ReplaceAll(example, host, "127.0.0.1:1")
+	}
+	require.EqualError(t, start(t, example), root+"jetstream.servers: connecting to tls://127.0.0.1:1, tls://127.0.0.1:1: nats: no servers available for connection")
+}
+
 // Each option is documented, under its name, and there is none else.
 func TestEachOptionIsDocumented(t *testing.T) {
 	b, err := os.ReadFile("doc.go")

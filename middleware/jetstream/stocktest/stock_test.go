@@ -80,6 +80,24 @@ func TestTwoServers(t *testing.T) {
 	require.Len(t, w.events, 2*each)
 }
 
+// Of a cluster of three, one server is named in the YAML, and dies.
+func TestThreeServers(t *testing.T) {
+	c, err := clustertest.Start(3, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	logs, w := logged(t), newWebhook(t)
+	r := start(t, "\ndispatchtimeout: 5s"+options(c.URLOf(0), w.url, ", replicas: 3, partitions: 2"))
+	r.pushImage("library/app", "v1")
+	w.waitFor(t, "push blob", "push manifest")
+	c.Kill(0)
+	waitForLine(t, logs, "the connection is there again")
+	sinktest.Eventually(t, func() bool {
+		r.pushBlob("library/app", "y")
+		return len(w.kinds()) > 2
+	}, "events come again")
+	require.NoError(t, r.shutdown())
+}
+
 func connect(t *testing.T, c *clustertest.Cluster) jetstream.JetStream {
 	t.Helper()
 	nc, err := clustertest.Connect(c.URL())
