@@ -113,17 +113,15 @@
 // overflow) are an error.
 //
 // What endpoints give up goes to a stream beside the first, which is called as that is, with
-// -deadletters behind it, and so do events from the spill that the cluster refuses: each message
-// is a dead letter as JSON. It is made with the replicas
-// and the storage of the first, and without limits; "nats stream edit" may set some, and
-// "nats stream view" shows them. Where deadletters.file is set, they are in that file, on
-// this server alone, and there is no such stream.
+// -deadletters behind it: the newest 100,000, each as JSON, as "nats stream view" shows. Where
+// deadletters.file is set, they are in that file, on this server alone, and there is no such
+// stream. What the cluster refuses of the spill is in the spill's directory.
 //
 // An endpoint that is taken out of the YAML, or renamed, leaves its place in the stream: one
 // consumer for each partition, which holds no events. "nats consumer rm" removes them.
 //
 // Users of the servers need these permissions, for a stream and a subject called
-// notifications: to publish to notifications.>, notifications-deadletters, $JS.API.>,
+// notifications: to publish to notifications.>, notifications-deadletters.>, $JS.API.>,
 // $JS.ACK.notifications.>, $KV.notifications-leases.> and $KV.notifications-attempts.>, and to
 // subscribe to _INBOX.>.
 package jetstream

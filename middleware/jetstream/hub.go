@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 
 	"github.com/registry-notifications/notifications/jetstream"
 	"github.com/registry-notifications/notifications/middleware"
@@ -25,27 +24,11 @@ func open(ctx context.Context, o options, setup middleware.HubSetup) (middleware
 	if err != nil {
 		return nil, err
 	}
-	h, err := openOver(ctx, c, config, setup)
+	config.Hub.DeadLetters = setup.DeadLetters // nil: the hub has a stream for them
+	h, err := jetstream.Open(ctx, c.Conn, config)
 	if err != nil {
 		c.Close()
 		return nil, o.ofOption(err)
-	}
-	return h, nil
-}
-
-func openOver(ctx context.Context, c *connection, config jetstream.Config, setup middleware.HubSetup) (*hub, error) {
-	letters := newDeadLetters(&config)
-	if config.Hub.DeadLetters = setup.DeadLetters; config.Hub.DeadLetters == nil {
-		config.Hub.DeadLetters = letters
-	}
-	h, err := jetstream.Open(ctx, c.Conn, config)
-	if err != nil {
-		return nil, err
-	}
-	if config.Hub.DeadLetters == letters { // last: what is wrong in the configuration is found by then
-		if err := letters.open(ctx, c.Conn, &config); err != nil {
-			return nil, errors.Join(err, h.Close(ctx))
-		}
 	}
 	return &hub{h, c}, nil
 }

@@ -74,7 +74,7 @@ func TestOtherSettings(t *testing.T) {
 	assert.Contains(t, refused(t, options(c.URL(), "http://127.0.0.1:1/", ", stream: queue")), path+".stream: ")
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "mail-deadletters", Subjects: []string{"letters"}})
 	require.NoError(t, err)
-	assert.Contains(t, refused(t, options(c.URL(), "http://127.0.0.1:1/", ", stream: mail")), path+`.stream: "mail-deadletters" is there, and is no stream of dead letters`)
+	assert.Contains(t, refused(t, options(c.URL(), "http://127.0.0.1:1/", ", stream: mail")), path+`.subject: jetstream: stream "mail-deadletters": subjects is [letters]`)
 }
 
 // Servers that do not let this one in, or have no JetStream, or do not answer.
