@@ -100,7 +100,6 @@ func streamDeliverRound(s scale, servers int) (samples []sample, err error) {
 type streamBacklog struct {
 	*bare
 	cluster *cluster
-	first   uint64 // position
 	events  int
 }
 
@@ -115,19 +114,18 @@ func (c *cluster) backlog(events int) (*streamBacklog, error) {
 		return nil, err
 	}
 	b := &streamBacklog{bare: p.bare, cluster: c, events: events}
-	if err := b.makePlaces(p); err != nil {
+	if err := b.makePlaces(); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	b.first = uint64(p.written) + 1
 	if err := writeAll(p.prepare(events), events); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	return b, p.holds(p.written)
 }
 
-// makePlaces adds all sinks, and removes none. Each has something of each partition before the
-// hub is closed: all of them are shared out then.
-func (b *streamBacklog) makePlaces(p *publisher) (err error) {
+// makePlaces adds all sinks, and removes none. The hub is closed when it has all partitions of
+// each.
+func (b *streamBacklog) makePlaces() (err error) {
 	hub, err := b.cluster.open(b.config)
 	if err != nil {
 		return err
@@ -138,19 +136,12 @@ func (b *streamBacklog) makePlaces(p *publisher) (err error) {
 			if err := hub.Add(name, nowhere{}); err != nil {
 				return err
 			}
-		}
-	}
-	if err := writeAll(p.prepare(different), different); err != nil {
-		return err
-	}
-	return until(func() bool {
-		for _, m := range hub.Metrics() {
-			if m.Delivered < different {
-				return false
+			if err := until(func() bool { return hub.Stat().Partitions[name] == b.config.Partitions }); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
-		return true
-	})
+	}
+	return nil
 }
 
 // takeBy adds a sink, and returns how long it takes until it has all, and the servers know.

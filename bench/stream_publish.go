@@ -21,7 +21,7 @@ func streamPublish() experiment {
 			{name: "stream/publish/block", unit: eventsPerSecond, peer: bareAsync},
 			{name: "stream/publish/single", unit: eventsPerSecond, peer: bareSync},
 		},
-		round: func(s scale) ([]sample, error) { return publishRound(s, 1, 200_000) },
+		round: func(s scale) ([]sample, error) { return publishRound(s, 1, 100_000) },
 	}
 }
 
@@ -33,7 +33,7 @@ func streamPublish3() experiment {
 			{name: "stream/publish-3/block", unit: eventsPerSecond, peer: bareAsync},
 			{name: "stream/publish-3/single", unit: eventsPerSecond, peer: bareSync},
 		},
-		round: func(s scale) ([]sample, error) { return publishRound(s, 3, 100_000) },
+		round: func(s scale) ([]sample, error) { return publishRound(s, 3, 50_000) },
 	}
 }
 

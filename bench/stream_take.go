@@ -49,8 +49,7 @@ func (b *streamBacklog) takeBare(consumers int, how acking) (time.Duration, erro
 
 func (b *streamBacklog) consumer(ctx context.Context, n, of int, how acking) (natsjetstream.Consumer, error) {
 	config := natsjetstream.ConsumerConfig{
-		Durable:       fmt.Sprint("bare-", n),
-		DeliverPolicy: natsjetstream.DeliverByStartSequencePolicy, OptStartSeq: b.first,
+		Durable:   fmt.Sprint("bare-", n),
 		AckPolicy: natsjetstream.AckExplicitPolicy, AckWait: patience, MaxAckPending: 8 * batch, MaxDeliver: -1,
 	}
 	if how == ackAll {
