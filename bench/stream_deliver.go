@@ -51,7 +51,7 @@ func streamDeliverRound(s scale, servers int) (samples []sample, err error) {
 		return nil, err
 	}
 	defer c.Stop()
-	b, err := c.backlog(s.of(50_000))
+	b, err := c.backlog(8, s.of(50_000))
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,9 @@ type streamBacklog struct {
 func encodedPlace(turn int) string { return fmt.Sprint("encoded-", turn) }
 func decodedPlace(turn int) string { return fmt.Sprint("decoded-", turn) }
 
-// backlog makes one with so many events.
-func (c *cluster) backlog(events int) (*streamBacklog, error) {
-	config := c.config(8)
+// backlog makes one with so many events, in so many partitions.
+func (c *cluster) backlog(partitions, events int) (*streamBacklog, error) {
+	config := c.config(partitions)
 	p, err := c.newPublisher(config, true)
 	if err != nil {
 		return nil, err
