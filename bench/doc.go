@@ -149,7 +149,7 @@
 // runs. Each writes into a stream of its own, which a hub has made, and which has in the end as
 // many messages as were written.
 //
-// stream/publish: events a second that 64 goroutines write in blocks of 8, together as many as
+// stream/publish: events a second that 8 goroutines write in blocks of 64, together as many as
 // are under way at once (Window, 512). The peer publishes asynchronously, with as many under
 // way, by one goroutine. stream/publish/ones: the same with one event a Write.
 // stream/publish/block: one goroutine, in blocks of 64, each stored before the next.

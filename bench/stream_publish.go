@@ -46,7 +46,7 @@ func publishRound(s scale, servers, events int) (samples []sample, err error) {
 	}
 	defer c.Stop()
 	rates, err := compete(s, []contender{
-		{c.startOurs(8), events, gang},
+		{c.startOurs(gang), events, 8},
 		{c.startOurs(1), events, gang},
 		{c.startOurs(gang), events, 1},
 		{c.startOurs(1), events / 40, 1},
