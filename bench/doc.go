@@ -139,4 +139,39 @@
 // observe/load: how long package observer takes to load 1,000,000 events of 10,000
 // repositories from a journal, beside reading and decoding them alone: medians of three
 // each, in turn.
+//
+// # The rows of the stream
+//
+// The servers of JetStream are in this process too, with files where temporary files are, and
+// sync as they do by default. All clients have connections of their own, over loopback. The
+// peer is nats.go, the client under the hub, which writes the same messages: subjects, headers,
+// IDs and data. Its messages are there before the clock starts; a hub encodes events while it
+// runs. Each writes into a stream of its own, which a hub has made, and which has in the end as
+// many messages as were written.
+//
+// stream/publish: events a second that 8 goroutines write in blocks of 64, together as many as
+// are under way at once (Window, 512). The peer publishes asynchronously, with as many under
+// way, by one goroutine. stream/publish/ones: the same with one event a Write.
+// stream/publish/block: one goroutine, in blocks of 64, each stored before the next.
+// stream/publish/single: one goroutine, one event a Write; the peer waits for each answer, too.
+//
+// stream/publish-3: all of these with three servers and three replicas, between which what
+// they have for each other passes through a proxy that does nothing.
+//
+// stream/deliver: events a second to a sink that has 50,000 to catch up with, takes them as
+// they are encoded, and does nothing with them, from when it is added to a hub with eight
+// partitions until the servers have the last acknowledgement. The peers acknowledge each
+// message: one durable pull consumer of all, or eight, one for each partition, at once; the
+// ratio is to the faster one of the round, and the rows that say vs are to each. The ceiling is
+// one consumer that acknowledges each 1024th message, for all in front of it.
+// stream/deliver/decoded: a sink that takes events.
+//
+// stream/deliver-3: the same with three servers and three replicas, of everything.
+//
+// stream/scale/PxN: events a second that N instances of a registry, with a connection each,
+// deliver to one sink of P partitions that does nothing, from when half of the backlog is
+// delivered until a tenth is left. Then with a sink that takes 1 ms for a block of however many
+// events, and with one that takes 100 µs for each event. All is in one process: what takes a
+// core grows no further than the cores do. It takes minutes, and is measured once; a smoke run
+// leaves it out.
 package main

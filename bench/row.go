@@ -30,6 +30,7 @@ func experiments() []experiment {
 		journalSingle(), journalGroup(), journalNone(), journalNoneSingle(),
 		journalDeliver(), journalBacklog(), journalCatchUp(),
 		receiving(), observing(),
+		streamPublish(), streamPublish3(), streamDeliver(), streamDeliver3(), streamScale(),
 	}
 }
 
