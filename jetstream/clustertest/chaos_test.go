@@ -126,7 +126,10 @@ func newChaos(t *testing.T, change func(*jetstream.Config), servers func(*server
 		require.NoError(t, c.bear())
 	}
 	for i := range 2 {
-		p := &publisher{name: fmt.Sprint("publisher", i+1), config: c.config, links: newLinks(t, cluster)}
+		p := &publisher{name: fmt.Sprint("publisher", i+1), config: c.config}
+		p.links, err = newLinks(cluster)
+		require.NoError(t, err)
+		t.Cleanup(p.links.close)
 		if i == 1 {
 			p.config.Spill = jetstream.Spill{Dir: filepath.Join(t.TempDir(), "spill"), Sync: journal.SyncNone} // other disks have other tests
 		}
@@ -139,9 +142,19 @@ func newChaos(t *testing.T, change func(*jetstream.Config), servers func(*server
 	return c
 }
 
+// open opens the hub of an instance, over links of its own.
+func (c *chaos) open(l links, config jetstream.Config) (*jetstream.Hub, error) {
+	nc, err := l.connect()
+	if err != nil {
+		return nil, err
+	}
+	c.t.Cleanup(nc.Close)
+	return jetstream.Open(c.t.Context(), nc, config)
+}
+
 // start opens the hub of a publisher.
 func (c *chaos) start(p *publisher) error {
-	h, err := jetstream.Open(c.t.Context(), p.links.connect(c.t), p.config)
+	h, err := c.open(p.links, p.config)
 	if err == nil {
 		p.hub.Store(h)
 	}
@@ -356,11 +369,14 @@ func (c *chaos) bear() error {
 	w := &worker{name: fmt.Sprint("worker", c.born), ledger: c.ledger, dead: make(chan struct{})}
 	c.mu.Unlock()
 	w.pause.Store(int64(pauseOfSink))
-	w.links = newLinks(c.t, c.cluster)
+	var err error
+	if w.links, err = newLinks(c.cluster); err != nil {
+		return err
+	}
+	c.t.Cleanup(w.links.close)
 	config := c.config
 	config.Instance, config.Logger = w.name, c.log.of(w.name)
-	var err error
-	if w.hub, err = jetstream.Open(c.t.Context(), w.links.connect(c.t), config); err != nil {
+	if w.hub, err = c.open(w.links, config); err != nil {
 		return err
 	}
 	c.t.Cleanup(func() { c.bury(w) })
