@@ -38,6 +38,7 @@ func TestChaos(t *testing.T) {
 		*seed = rand.Uint64()
 	}
 	t.Logf("-seed %d", *seed)
+	require.NotEmpty(t, deck(), "-fault %s", *only)
 	c := newChaos(t, nil, nil)
 	for n, f := range deal(rand.New(rand.NewPCG(*seed, 0)), *rounds) {
 		c.round(n+1, f)
@@ -50,12 +51,7 @@ func TestChaos(t *testing.T) {
 // deal returns what fails in each round: everything once before anything twice, and from then
 // on two things at once.
 func deal(random *rand.Rand, rounds int) (dealt [][]fault) {
-	var deck []fault
-	for _, f := range faults {
-		if ok, err := regexp.MatchString("^("+*only+")$", f.name); ok && err == nil || *only == "" {
-			deck = append(deck, f)
-		}
-	}
+	deck := deck()
 	for len(dealt) < rounds {
 		random.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		for i, f := range deck {
@@ -72,6 +68,15 @@ func deal(random *rand.Rand, rounds int) (dealt [][]fault) {
 		}
 	}
 	return dealt
+}
+
+func deck() (deck []fault) {
+	for _, f := range faults {
+		if ok, err := regexp.MatchString("^("+*only+")$", f.name); ok && err == nil || *only == "" {
+			deck = append(deck, f)
+		}
+	}
+	return deck
 }
 
 // chaos is a cluster, and what works on it.
@@ -91,6 +96,7 @@ type chaos struct {
 
 	mu      sync.Mutex // guards the rest
 	workers []*worker
+	ever    []*worker // with those that were abandoned
 	born    int
 }
 
@@ -148,15 +154,31 @@ func (c *chaos) open(l links, config jetstream.Config) (*jetstream.Hub, error) {
 	if err != nil {
 		return nil, err
 	}
+	h, err := jetstream.Open(c.t.Context(), nc, config)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
 	c.t.Cleanup(nc.Close)
-	return jetstream.Open(c.t.Context(), nc, config)
+	return h, nil
 }
 
-// start opens the hub of a publisher.
+// start opens the hub of a publisher. Another fault may be in its way.
 func (c *chaos) start(p *publisher) error {
-	h, err := c.open(p.links, p.config)
-	if err == nil {
-		p.hub.Store(h)
+	return c.succeed(func() error {
+		h, err := c.open(p.links, p.config)
+		if err == nil {
+			p.hub.Store(h)
+		}
+		return err
+	})
+}
+
+// succeed tries something again and again.
+func (c *chaos) succeed(try func() error) error {
+	var err error
+	if c.wait(func() bool { err = try(); return err == nil }, "") == nil {
+		return nil
 	}
 	return err
 }
@@ -376,16 +398,16 @@ func (c *chaos) bear() error {
 	c.t.Cleanup(w.links.close)
 	config := c.config
 	config.Instance, config.Logger = w.name, c.log.of(w.name)
-	if w.hub, err = c.open(w.links, config); err != nil {
+	if err := c.succeed(func() (err error) { w.hub, err = c.open(w.links, config); return err }); err != nil {
 		return err
 	}
 	c.t.Cleanup(func() { c.bury(w) })
-	if err := w.hub.Add("sink", w); err != nil {
+	if err := c.succeed(func() error { return w.hub.Add("sink", w) }); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.workers = append(c.workers, w)
+	c.workers, c.ever = append(c.workers, w), append(c.ever, w)
 	return nil
 }
 
@@ -400,6 +422,13 @@ func (c *chaos) alive() []*worker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.workers)
+}
+
+// everyone returns all workers that there ever were.
+func (c *chaos) everyone() []*worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ever)
 }
 
 // some returns one of the workers.
