@@ -62,6 +62,7 @@ func (c *chaos) makeRoom() {
 	}
 	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
 	defer cancel()
+	c.purged = true
 	require.NoError(c.t, c.stream.Purge(ctx, js.WithPurgeSequence(upTo+1)))
 }
 
