@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "how many rounds TestChaos has")
 	seed   = flag.Uint64("seed", 0, "what TestChaos's faults come from; zero: another each time")
-	only   = flag.String("fault", "", "the only fault of TestChaos; empty: all")
+	only   = flag.String("fault", "", "a pattern of the names of TestChaos's faults; empty: all")
 )
 
 // TestChaos: three servers, two instances that write and three that deliver, while something
@@ -37,6 +38,7 @@ func TestChaos(t *testing.T) {
 		*seed = rand.Uint64()
 	}
 	t.Logf("-seed %d", *seed)
+	require.NotEmpty(t, deck(), "-fault %s", *only)
 	c := newChaos(t, nil, nil)
 	for n, f := range deal(rand.New(rand.NewPCG(*seed, 0)), *rounds) {
 		c.round(n+1, f)
@@ -49,12 +51,7 @@ func TestChaos(t *testing.T) {
 // deal returns what fails in each round: everything once before anything twice, and from then
 // on two things at once.
 func deal(random *rand.Rand, rounds int) (dealt [][]fault) {
-	var deck []fault
-	for _, f := range faults {
-		if *only == "" || f.name == *only {
-			deck = append(deck, f)
-		}
-	}
+	deck := deck()
 	for len(dealt) < rounds {
 		random.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		for i, f := range deck {
@@ -73,6 +70,15 @@ func deal(random *rand.Rand, rounds int) (dealt [][]fault) {
 	return dealt
 }
 
+func deck() (deck []fault) {
+	for _, f := range faults {
+		if ok, err := regexp.MatchString("^("+*only+")$", f.name); ok && err == nil || *only == "" {
+			deck = append(deck, f)
+		}
+	}
+	return deck
+}
+
 // chaos is a cluster, and what works on it.
 type chaos struct {
 	t       *testing.T
@@ -85,11 +91,13 @@ type chaos struct {
 	reader     *jetstream.Hub // is never struck
 	stream     js.Stream
 	read       uint64 // up to which position the ledger knows the stream
+	purged     bool   // then servers that do not lead do not say the same as the leader
 	publishers []*publisher
 	ends       sync.WaitGroup // of workers that are dead
 
 	mu      sync.Mutex // guards the rest
 	workers []*worker
+	ever    []*worker // with those that were abandoned
 	born    int
 }
 
@@ -125,7 +133,10 @@ func newChaos(t *testing.T, change func(*jetstream.Config), servers func(*server
 		require.NoError(t, c.bear())
 	}
 	for i := range 2 {
-		p := &publisher{name: fmt.Sprint("publisher", i+1), config: c.config, links: newLinks(t, cluster)}
+		p := &publisher{name: fmt.Sprint("publisher", i+1), config: c.config}
+		p.links, err = newLinks(cluster)
+		require.NoError(t, err)
+		t.Cleanup(p.links.close)
 		if i == 1 {
 			p.config.Spill = jetstream.Spill{Dir: filepath.Join(t.TempDir(), "spill"), Sync: journal.SyncNone} // other disks have other tests
 		}
@@ -138,11 +149,37 @@ func newChaos(t *testing.T, change func(*jetstream.Config), servers func(*server
 	return c
 }
 
-// start opens the hub of a publisher.
+// open opens the hub of an instance, over links of its own.
+func (c *chaos) open(l links, config jetstream.Config) (*jetstream.Hub, error) {
+	nc, err := l.connect()
+	if err != nil {
+		return nil, err
+	}
+	h, err := jetstream.Open(c.t.Context(), nc, config)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	c.t.Cleanup(nc.Close)
+	return h, nil
+}
+
+// start opens the hub of a publisher. Another fault may be in its way.
 func (c *chaos) start(p *publisher) error {
-	h, err := jetstream.Open(c.t.Context(), p.links.connect(c.t), p.config)
-	if err == nil {
-		p.hub.Store(h)
+	return c.succeed(func() error {
+		h, err := c.open(p.links, p.config)
+		if err == nil {
+			p.hub.Store(h)
+		}
+		return err
+	})
+}
+
+// succeed tries something again and again.
+func (c *chaos) succeed(try func() error) error {
+	var err error
+	if c.wait(func() bool { err = try(); return err == nil }, "") == nil {
+		return nil
 	}
 	return err
 }
@@ -201,6 +238,7 @@ func (c *chaos) round(n int, faults []fault) {
 	written.Wait()
 	c.settle(n)
 
+	c.log.of("test").Debug("floors: ", floors)
 	wrong, repeats := c.ledger.close(func(r repeat, position uint64) bool {
 		return position > floors[c.partition(r.repository)] && slices.Contains(struck, r.before)
 	})
@@ -271,6 +309,7 @@ func (c *chaos) settle(round int) {
 		}
 	}()
 	c.until(func() (ok bool) { state, ok = c.settled(); return ok }, "round %d: everything is acknowledged", round)
+	c.log.of("test").Debug("settled: ", state)
 	c.follow()
 }
 
@@ -285,7 +324,11 @@ func (c *chaos) follow() {
 			c.ledger.stored(records)
 			c.read = records[len(records)-1].Position
 		}
-		return err == nil && len(records) == 0
+		if err != nil || len(records) > 0 {
+			return false
+		}
+		info, err := c.stream.Info(ctx) // a server that is behind may have answered
+		return err == nil && c.read == info.State.LastSeq
 	}, "the stream is read")
 }
 
@@ -302,6 +345,11 @@ func (c *chaos) settled() (state string, ok bool) {
 		ok = ok && i.NumPending == 0 && i.NumAckPending == 0
 		for _, r := range i.Cluster.Replicas {
 			ok = ok && r.Current && !r.Offline && r.Lag == 0
+		}
+		for n := range c.cluster.servers { // one that is behind says that it is not
+			floor := c.cluster.ackFloor(n, c.config.Stream, i.Name)
+			state += fmt.Sprintf("\tserver %d: floor %d\n", n, floor)
+			ok = ok && (floor >= i.AckFloor.Stream || c.purged)
 		}
 	}
 	return state, ok
@@ -344,20 +392,23 @@ func (c *chaos) bear() error {
 	w := &worker{name: fmt.Sprint("worker", c.born), ledger: c.ledger, dead: make(chan struct{})}
 	c.mu.Unlock()
 	w.pause.Store(int64(pauseOfSink))
-	w.links = newLinks(c.t, c.cluster)
+	var err error
+	if w.links, err = newLinks(c.cluster); err != nil {
+		return err
+	}
+	c.t.Cleanup(w.links.close)
 	config := c.config
 	config.Instance, config.Logger = w.name, c.log.of(w.name)
-	var err error
-	if w.hub, err = jetstream.Open(c.t.Context(), w.links.connect(c.t), config); err != nil {
+	if err := c.succeed(func() (err error) { w.hub, err = c.open(w.links, config); return err }); err != nil {
 		return err
 	}
 	c.t.Cleanup(func() { c.bury(w) })
-	if err := w.hub.Add("sink", w); err != nil {
+	if err := c.succeed(func() error { return w.hub.Add("sink", w) }); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.workers = append(c.workers, w)
+	c.workers, c.ever = append(c.workers, w), append(c.ever, w)
 	return nil
 }
 
@@ -372,6 +423,13 @@ func (c *chaos) alive() []*worker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.workers)
+}
+
+// everyone returns all workers that there ever were.
+func (c *chaos) everyone() []*worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ever)
 }
 
 // some returns one of the workers.

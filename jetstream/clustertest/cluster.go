@@ -209,6 +209,27 @@ func (c *Cluster) StepDown(stream string) error {
 	return c.servers[i].JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, stream)
 }
 
+// ackFloor returns up to where a consumer is acknowledged, as one of the servers has stored it.
+func (c *Cluster) ackFloor(i int, stream, consumer string) (position uint64) {
+	if c.servers[i] == nil {
+		return 0
+	}
+	info, err := c.servers[i].Jsz(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Accounts: true, Streams: true, Consumer: true})
+	if err != nil {
+		return 0
+	}
+	for _, a := range info.AccountDetails {
+		for _, s := range a.Streams {
+			for _, o := range s.Consumer {
+				if s.Name == stream && o.Name == consumer {
+					return o.AckFloor.Stream
+				}
+			}
+		}
+	}
+	return 0
+}
+
 // URL returns where clients connect to.
 func (c *Cluster) URL() string {
 	var all []string

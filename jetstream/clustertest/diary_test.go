@@ -2,7 +2,6 @@ package clustertest
 
 import (
 	"bytes"
-	"os"
 	"sync"
 	"testing"
 
@@ -30,9 +29,7 @@ func newDiary(t *testing.T) *diary {
 			t.Logf("what was logged last:\n%s", bytes.Join(d.lines, nil))
 		}
 	})
-	if os.Getenv("CHAOS_DEBUG") != "" {
-		d.logger.SetLevel(logrus.DebugLevel)
-	}
+	d.logger.SetLevel(logrus.DebugLevel)
 	return d
 }
 

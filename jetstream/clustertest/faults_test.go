@@ -32,37 +32,43 @@ var faults = []fault{
 
 // kill ends a server without a good-bye, and starts it again when it is not missed any more.
 func (c *chaos) kill(which func(string) int) ([]*worker, error) {
-	struck := c.alive()
-	i := which(c.config.Stream)
-	if i < 0 {
-		return nil, errors.New("no such server")
+	i, err := c.server(which)
+	if err != nil {
+		return nil, err
 	}
 	c.cluster.Kill(i)
-	err := c.goesOn("a server is dead")
-	return struck, errors.Join(err, c.cluster.Restart(i), c.cluster.Wait())
+	err = c.goesOn("a server is dead")
+	return c.everyone(), errors.Join(err, c.cluster.Restart(i), c.cluster.Wait())
+}
+
+// server returns which server it is, when the last election is over.
+func (c *chaos) server(which func(stream string) int) (i int, err error) {
+	err = c.wait(func() bool { i = which(c.config.Stream); return i >= 0 }, "there is no leader")
+	return i, err
 }
 
 // isolateLeader cuts the leader off from the other servers. It and its clients go on, and do
 // not know.
 func (c *chaos) isolateLeader() ([]*worker, error) {
-	struck := c.alive()
-	i := c.cluster.Leader(c.config.Stream)
-	if i < 0 {
-		return nil, errors.New("no leader")
+	i, err := c.server(c.cluster.Leader)
+	if err != nil {
+		return nil, err
 	}
 	c.cluster.Isolate(i, true)
 	time.Sleep(8 * time.Second)
 	c.cluster.Isolate(i, false)
-	return struck, errors.Join(c.goesOn("the leader was isolated"), c.cluster.Wait())
+	return c.everyone(), errors.Join(c.goesOn("the leader was isolated"), c.cluster.Wait())
 }
 
 // stepDown has the stream elect another leader.
 func (c *chaos) stepDown() ([]*worker, error) {
-	struck := c.alive()
+	if _, err := c.server(c.cluster.Leader); err != nil {
+		return nil, err
+	}
 	if err := c.cluster.StepDown(c.config.Stream); err != nil {
 		return nil, err
 	}
-	return struck, c.goesOn("the leader has stepped down")
+	return c.everyone(), c.goesOn("the leader has stepped down")
 }
 
 // killWorker has a worker's connection end between a delivery and its acknowledgement. It is

@@ -2,7 +2,6 @@ package clustertest
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"testing"
@@ -17,8 +16,6 @@ import (
 	"github.com/registry-notifications/notifications/jetstream"
 	"github.com/registry-notifications/notifications/sinktest"
 )
-
-var long = flag.Bool("long", false, "also what takes a minute")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -62,6 +62,7 @@ func (c *chaos) makeRoom() {
 	}
 	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
 	defer cancel()
+	c.purged = true
 	require.NoError(c.t, c.stream.Purge(ctx, js.WithPurgeSequence(upTo+1)))
 }
 
@@ -71,7 +72,6 @@ func TestDiskIsFull(t *testing.T) {
 	c := newChaos(t, nil, func(o *server.Options) { o.JetStreamMaxStore = 512 << 10 })
 	floors, err := c.floors()
 	require.NoError(t, err)
-	workers := c.alive()
 	stop, written := c.write(0)
 	c.until(func() bool {
 		return c.publishers[0].failures.Load() > 6 && c.publishers[1].hub.Load().Stat().Spilled > 0
@@ -89,7 +89,7 @@ func TestDiskIsFull(t *testing.T) {
 	written.Wait()
 	c.settle(0)
 	wrong, repeats := c.ledger.close(func(r repeat, position uint64) bool {
-		return position > floors[c.partition(r.repository)] && slices.Contains(workers, r.before)
+		return position > floors[c.partition(r.repository)] && slices.Contains(c.everyone(), r.before)
 	})
 	assert.Empty(t, wrong)
 	assert.Zero(t, c.publishers[1].failures.Load(), "there is a spill")
