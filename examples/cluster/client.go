@@ -21,7 +21,7 @@ type client struct {
 	repository string
 	registries []*registry
 	transport  *http.Transport
-	next       int // of the registries
+	at         int // which of the registries it was at last
 
 	pushed []string // tags, in order
 	pulls  int
@@ -33,37 +33,57 @@ func (c *client) work(ctx context.Context, stop <-chan struct{}) error {
 		select {
 		case <-stop:
 			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
+		default:
+		}
+		if err := wait(ctx, pause); err != nil {
+			return err
 		}
 		tag := fmt.Sprintf("v%d", len(c.pushed)+1)
-		if err := c.visit(func(r *registry) error { return c.push(ctx, r, tag) }); err != nil {
+		if err := c.visit(ctx, func(r *registry) error { return c.push(ctx, r, tag) }); err != nil {
 			return fmt.Errorf("pushing %s:%s: %w", c.repository, tag, err)
 		}
 		c.pushed = append(c.pushed, tag)
 		if len(c.pushed)%3 > 0 {
 			continue
 		}
-		if err := c.visit(func(r *registry) error { return c.pull(ctx, r, tag) }); err != nil {
+		if err := c.visit(ctx, func(r *registry) error { return c.pull(ctx, r, tag) }); err != nil {
 			return fmt.Errorf("pulling %s:%s: %w", c.repository, tag, err)
 		}
 		c.pulls++
 	}
 }
 
-// visit does something at the next registry that takes clients, as a load balancer would have
-// it.
-func (c *client) visit(do func(*registry) error) error {
+// visit does something at the next registry that takes clients. What one keeps until the cluster
+// takes it would come behind what the next one sends; so a client stays with it as long as it
+// has something, as a load balancer with sticky sessions would have it.
+func (c *client) visit(ctx context.Context, do func(*registry) error) error {
+	for r := c.registries[c.at]; r.spilled() > 0; {
+		if leave := r.visit(); leave != nil {
+			defer leave()
+			return do(r)
+		}
+		if err := wait(ctx, pause); err != nil { // it ends, and gives away what it has before that
+			return err
+		}
+	}
 	for range c.registries {
-		r := c.registries[c.next%len(c.registries)]
-		c.next++
+		c.at = (c.at + 1) % len(c.registries)
+		r := c.registries[c.at]
 		if leave := r.visit(); leave != nil {
 			defer leave()
 			return do(r)
 		}
 	}
 	return fmt.Errorf("none of %d registries takes clients", len(c.registries))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (c *client) push(ctx context.Context, r *registry, tag string) error {

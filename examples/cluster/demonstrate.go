@@ -73,7 +73,8 @@ func (d *demonstration) start(ctx context.Context) (err error) {
 	}
 	d.tell("%d workers deliver to the webhook at %s", len(d.workers), d.webhook.url)
 	for n := range 3 {
-		i, err := join(ctx, d.cluster, fmt.Sprintf("registry-%d", n+1), d.log)
+		name := fmt.Sprintf("registry-%d", n+1)
+		i, err := join(ctx, d.cluster, name, filepath.Join(d.dir, name), d.log)
 		if err != nil {
 			return err
 		}
@@ -86,13 +87,13 @@ func (d *demonstration) start(ctx context.Context) (err error) {
 	}
 	d.transport = new(http.Transport)
 	for i, repository := range repositories {
-		d.clients = append(d.clients, &client{repository: repository, registries: d.registries, transport: d.transport, next: i})
+		d.clients = append(d.clients, &client{repository: repository, registries: d.registries, transport: d.transport, at: i % len(d.registries)})
 	}
 	return d.watch(ctx)
 }
 
 func (d *demonstration) startWorker(ctx context.Context, number int) error {
-	i, err := join(ctx, d.cluster, fmt.Sprintf("worker-%d", number), d.log)
+	i, err := join(ctx, d.cluster, fmt.Sprintf("worker-%d", number), "", d.log)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (d *demonstration) faults(ctx context.Context) error {
 	if err := d.flows(ctx); err != nil {
 		return err
 	}
-	for _, fault := range []func(context.Context) error{d.killLeader, d.killWorker, d.killRegistry} {
+	for _, fault := range []func(context.Context) error{d.killLeader, d.cutRegistry, d.killWorker, d.killRegistry} {
 		if err := d.mark(ctx); err != nil {
 			return err
 		}
@@ -168,6 +169,24 @@ func (d *demonstration) killLeader(ctx context.Context) error {
 		return err
 	}
 	d.tell("it has what it had missed")
+	return nil
+}
+
+// cutRegistry takes the network from a registry. What its clients do meanwhile is kept in its
+// directory.
+func (d *demonstration) cutRegistry(ctx context.Context) error {
+	r := d.registries[0]
+	r.cut(true)
+	d.tell("cut: %s does not reach the servers any more", r.name)
+	if err := until(ctx, "clients push there", func() bool { return r.spilled() >= 50 }); err != nil {
+		return err
+	}
+	d.tell("%s has %d events in its spill; its clients notice nothing", r.name, r.spilled())
+	r.cut(false)
+	if err := until(ctx, "the spill is empty", func() bool { return r.spilled() == 0 }); err != nil {
+		return err
+	}
+	d.tell("%s reaches them again, and its spill is empty", r.name)
 	return nil
 }
 
@@ -234,6 +253,10 @@ func (d *demonstration) killRegistry(ctx context.Context) error {
 	r := d.registries[len(d.registries)-1]
 	r.drain()
 	if err := r.stop(ctx); err != nil {
+		return err
+	}
+	// What it might have in its spill would come when it is started again.
+	if err := until(ctx, "its spill is empty", func() bool { return r.spilled() == 0 }); err != nil {
 		return err
 	}
 	r.kill()

@@ -25,15 +25,16 @@ type instance struct {
 	hub  *jetstream.Hub
 }
 
-// join opens a hub on the stream that all instances share.
-func join(ctx context.Context, cluster *clustertest.Cluster, name string, log *logrus.Entry) (*instance, error) {
+// join opens a hub on the stream that all instances share. Who writes to it has a directory for
+// what the cluster does not take; empty means none.
+func join(ctx context.Context, cluster *clustertest.Cluster, name, spill string, log *logrus.Entry) (*instance, error) {
 	l, err := newLink(cluster, name)
 	if err != nil {
 		return nil, err
 	}
 	hub, err := jetstream.Open(ctx, l.conn, jetstream.Config{
 		Stream: stream, Instance: name, Replicas: servers, Partitions: partitions,
-		MaxAge: time.Hour, Timeout: time.Second, Lease: 6 * time.Second,
+		MaxAge: time.Hour, Lease: 10 * time.Second, Spill: jetstream.Spill{Dir: spill},
 		Logger: log.WithField("instance", name),
 	})
 	if err != nil {

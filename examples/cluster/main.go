@@ -8,10 +8,10 @@
 // What a program of your own would have of it is in hub.go, registry.go and worker.go. All of
 // it runs in one process, on loopback and in a directory that is deleted.
 //
-// While clients push and pull, it kills the server that leads the stream, a worker that has
-// delivered and not yet said so, and a registry. It ends without an error only if everything
-// came to the webhook, each repository's events in order, and nothing twice but what was in
-// flight at a kill. With -v it prints what the library logs.
+// While clients push and pull, it kills the server that leads the stream, takes the network from
+// a registry, kills a worker that has delivered and not yet said so, and a registry. It ends
+// without an error only if everything came to the webhook, each repository's events in order,
+// and nothing twice but what was in flight at a kill. With -v it prints what the library logs.
 package main
 
 import (

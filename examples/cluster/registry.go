@@ -54,11 +54,7 @@ func startRegistry(i *instance, dir string) (*registry, error) {
 	r := &registry{instance: i, host: listener.Addr().String(), intake: &intake{Sink: i.hub}}
 	source, err := notifications.NewSource(r.host)
 	if err == nil {
-		r.bridge, err = notifications.NewBridge(r.intake, notifications.BridgeConfig{
-			Source: source,
-			// An election of the servers takes some seconds, and clients wait for it here.
-			DispatchTimeout: 20 * time.Second,
-		})
+		r.bridge, err = notifications.NewBridge(r.intake, notifications.BridgeConfig{Source: source})
 	}
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
@@ -82,14 +78,17 @@ func startRegistry(i *instance, dir string) (*registry, error) {
 	return r, nil
 }
 
-// visit has a client use the registry until it calls leave; there is nil if the registry takes
-// no clients any more.
+// visit has a client use the registry until it calls what is returned, which is nil if the
+// registry takes no clients any more.
 func (r *registry) visit() (leave func()) {
 	if !r.clients.TryRLock() {
 		return nil
 	}
 	return r.clients.RUnlock
 }
+
+// spilled returns how many events it keeps until the cluster takes them.
+func (r *registry) spilled() uint64 { return r.hub.Stat().Spilled }
 
 // drain takes no more clients, and returns when those that are served have gone.
 func (r *registry) drain() { r.clients.Lock() }
