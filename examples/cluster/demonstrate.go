@@ -41,18 +41,26 @@ func (d *demonstration) run(ctx context.Context) error {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	stop, worked := make(chan struct{}), make(chan error, len(d.clients))
+	ctx, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	stop := make(chan struct{})
+	var all sync.WaitGroup
 	for _, c := range d.clients {
-		go func() { worked <- c.work(ctx, stop) }()
+		all.Go(func() {
+			if err := c.work(ctx, stop); err != nil {
+				failed(err) // of the first, for the others and for what waits
+			}
+		})
 	}
 	d.tell("%d clients push and pull, each its own repository, by turns through all registries", len(d.clients))
-	failed := d.faults(ctx)
+	err := d.faults(ctx)
 	close(stop)
-	for range d.clients {
-		failed = errors.Join(failed, <-worked)
+	all.Wait()
+	if err == nil {
+		err = context.Cause(ctx)
 	}
-	if failed != nil {
-		return failed
+	if err != nil {
+		return err
 	}
 	return d.settle(ctx)
 }
@@ -273,8 +281,6 @@ func (d *demonstration) settle(ctx context.Context) error {
 		pulls += c.pulls
 	}
 	d.tell("the clients have done %d pushes and %d pulls, and every one succeeded", pushes, pulls)
-	ctx, cancel := context.WithTimeoutCause(ctx, 40*time.Second, errors.New("was not done after 40 seconds"))
-	defer cancel()
 	settled := until(ctx, "everything is delivered", func() bool {
 		pending := uint64(0)
 		for _, w := range d.workers {
@@ -284,7 +290,7 @@ func (d *demonstration) settle(ctx context.Context) error {
 		}
 		return pending == 0 && d.webhook.distinct() >= accepted
 	})
-	a, err := d.audit(context.WithoutCancel(ctx))
+	a, err := d.audit(ctx)
 	if err != nil {
 		return errors.Join(settled, err)
 	}
@@ -365,8 +371,12 @@ func (d *demonstration) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+var errTooLong = errors.New("was not so after 40 seconds")
+
 // until waits until something is so.
 func until(ctx context.Context, what string, ok func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 40*time.Second, errTooLong)
+	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

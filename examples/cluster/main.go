@@ -39,8 +39,6 @@ func main() {
 	}
 }
 
-var errTooLong = errors.New("was not done after three minutes")
-
 func run(ctx context.Context, stdout io.Writer, args []string) (err error) {
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
 	verbose := flags.Bool("v", false, "print what the library logs")
@@ -50,8 +48,6 @@ func run(ctx context.Context, stdout io.Writer, args []string) (err error) {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("argument %q: allowed is none", flags.Arg(0))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, errTooLong)
-	defer cancel()
 
 	out := newPrinter(stdout)
 	log := logrus.New()
@@ -70,11 +66,10 @@ func run(ctx context.Context, stdout io.Writer, args []string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demonstration{printer: out, dir: dir, log: logrus.NewEntry(log)}
 	defer ends(&err, d.close)
-	err = d.run(ctx)
-	if ctx.Err() != nil {
-		err = errors.Join(context.Cause(ctx), err)
+	if err := d.run(ctx); err != nil && ctx.Err() == nil {
+		return err
 	}
-	return err
+	return context.Cause(ctx) // or what has not come to an end, would be the reason
 }
 
 // ends closes something at the end of a function, which may be late, but must be

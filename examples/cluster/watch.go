@@ -52,28 +52,33 @@ func (d *demonstration) mark(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var failed error
-	err = until(ctx, fmt.Sprintf("what is in the stream up to %d is acknowledged", last), func() bool {
-		var done bool
-		done, failed = d.acknowledged(ctx, last)
-		return done
+	var missing error
+	err = until(ctx, fmt.Sprintf("everything up to position %d is acknowledged", last), func() bool {
+		missing = d.unacknowledged(ctx, last)
+		return missing == nil
 	})
 	if err != nil {
-		return errors.Join(err, failed)
+		return errors.Join(err, missing)
 	}
 	d.marks = append(d.marks, mark{came: len(d.webhook.received()), acknowledged: last})
 	return nil
 }
 
-// acknowledged says whether everything up to a position is.
-func (d *demonstration) acknowledged(ctx context.Context, position uint64) (bool, error) {
+// unacknowledged says which consumers have not acknowledged everything up to a position.
+func (d *demonstration) unacknowledged(ctx context.Context, position uint64) error {
+	var missing []error
 	n := 0
 	all := d.stream.ListConsumers(ctx)
 	for c := range all.Info() { // to the end, for which the one who lists them waits
+		n++
 		nothingLeft := c.NumPending == 0 && c.NumAckPending == 0
-		if nothingLeft || c.AckFloor.Stream >= position {
-			n++
+		if !nothingLeft && c.AckFloor.Stream < position {
+			missing = append(missing, fmt.Errorf("%s: acknowledged is %d, given %d, and %d come behind that",
+				c.Name, c.AckFloor.Stream, c.Delivered.Stream, c.NumPending))
 		}
 	}
-	return n == partitions, all.Err()
+	if n != partitions {
+		missing = append(missing, fmt.Errorf("the servers know of %d consumers", n))
+	}
+	return errors.Join(append(missing, all.Err())...)
 }
