@@ -206,7 +206,7 @@ func (d *demonstration) killWorker(ctx context.Context) error {
 		return err
 	}
 	// What it had delivered before is acknowledged: nothing of that is to come again.
-	err = w.conn.FlushWithContext(ctx)
+	err = w.conn.FlushTimeout(10 * time.Second)
 	w.cut(true)
 	release()
 	w.kill()
