@@ -44,7 +44,8 @@ type Config struct {
 	MaxAge   time.Duration
 	MaxBytes int64
 
-	// Duplicates is for how long the stream remembers the IDs of events. Zero means 2m.
+	// Duplicates is for how long the stream remembers the IDs of events. Zero means 2m, or
+	// MaxAge if that is less.
 	Duplicates time.Duration
 
 	// Window is how many events are under way to the stream at once. Zero means 512.
@@ -95,7 +96,7 @@ func (c *Config) setDefaults() error {
 	if c.Subject == "" {
 		c.Subject = c.Stream
 	}
-	timeoutIsDefault := c.Timeout == 0
+	timeoutIsDefault, duplicatesIsDefault := c.Timeout == 0, c.Duplicates == 0
 	if !streamName.MatchString(c.Stream) {
 		return wrong("stream", "%q: allowed are letters, digits, dashes and underscores, at most 200", c.Stream)
 	}
@@ -138,6 +139,9 @@ func (c *Config) setDefaults() error {
 	if timeoutIsDefault {
 		c.Timeout = min(c.Timeout, c.Lease/2)
 	}
+	if duplicatesIsDefault && c.MaxAge > 0 {
+		c.Duplicates = min(c.Duplicates, c.MaxAge)
+	}
 	switch {
 	case c.Timeout > c.Lease/2:
 		return wrong("timeout", "%v: allowed is half of lease, %v, and below", c.Timeout, c.Lease)
@@ -147,6 +151,8 @@ func (c *Config) setDefaults() error {
 		return wrong("maxbytes", "%d: allowed are zero, for no limit, and above", c.MaxBytes)
 	case c.MaxAge > 0 && c.Duplicates > c.MaxAge:
 		return wrong("duplicates", "%v: allowed are those up to maxage, %v", c.Duplicates, c.MaxAge)
+	case c.Spill.Dir == "" && c.Spill != (Spill{}):
+		return wrong("spill.dir", "empty: is needed with spill.sync %q or spill.maxbytes %d", c.Spill.Sync, c.Spill.MaxBytes)
 	case c.Hub.MaxPending != 0 || c.Hub.MaxPendingBytes != 0:
 		return wrong("hub", "maxpending %d, maxpendingbytes %d: are for a hub in memory: allowed is zero", c.Hub.MaxPending, c.Hub.MaxPendingBytes)
 	case c.Storage != jetstream.FileStorage && c.Storage != jetstream.MemoryStorage:

@@ -47,6 +47,9 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if err := config.setDefaults(); err != nil {
 		return nil, err
 	}
+	if _, err := notifications.NewHub(new(log), config.Hub); err != nil { // before there is anything
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, config.patience())
 	defer cancel()
 	js, err := jetstream.New(nc)

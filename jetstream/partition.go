@@ -42,6 +42,8 @@ type partition struct {
 	ready   []delivery    // and what it has not
 	behind  uint64        // how many more the stream has
 	due     jetstream.Msg // the one to acknowledge, if that was not done
+	checked uint64        // position up to which it was settled a lease ago
+	uneven  bool          // the consumer does not count what is acknowledged
 	waits   bool          // for room
 	tries   tries         // at what is in the hand
 	room    chan struct{}
@@ -123,7 +125,33 @@ func (p *partition) follow() (came bool, err error) {
 		}
 		came = true
 		p.works()
+		if p.isUneven() {
+			return came, errUneven
+		}
 	}
+}
+
+// errUneven is of a consumer that does not count what is acknowledged: an acknowledgement from
+// before a reset, which came behind it, has told of deliveries that were none.
+var errUneven = errors.New("the consumer does not count acknowledgements")
+
+func (p *partition) isUneven() bool {
+	p.cursor.mu.Lock()
+	defer p.cursor.mu.Unlock()
+	return p.uneven
+}
+
+// check looks, once for each lease, whether the consumer has counted what was settled a lease
+// ago.
+func (p *partition) check(ctx context.Context) {
+	info, err := p.consumer.Info(ctx)
+	if err != nil {
+		return // it is asked again
+	}
+	p.cursor.mu.Lock()
+	defer p.cursor.mu.Unlock()
+	p.uneven = info.AckFloor.Stream < p.checked
+	p.checked = p.settled
 }
 
 // reset has the consumer begin behind what was acknowledged, as far as it knows.
@@ -138,7 +166,7 @@ func (p *partition) reset() error {
 	for i := range p.hand {
 		p.hand[i].stale = true
 	}
-	p.due = nil
+	p.due, p.uneven, p.checked = nil, false, 0
 	p.cursor.mu.Unlock()
 	if _, err := p.cursor.log.stream.ResetConsumer(ctx, p.name); err != nil {
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {

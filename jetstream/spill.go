@@ -56,7 +56,7 @@ func openSpill(config *Config, s *sender) (*spill, error) {
 		Logger: log,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("jetstream: spill: %w", err)
+		return nil, ofSpill(err)
 	}
 	if err := sp.journal.Add(spillSink, (*drain)(sp)); err != nil {
 		return nil, errors.Join(fmt.Errorf("jetstream: spill: %w", err), sp.journal.Close(context.Background()))
@@ -65,6 +65,14 @@ func openSpill(config *Config, s *sender) (*spill, error) {
 		log.WithField("events", n).Info("jetstream: the last run has left events in the spill; they come first")
 	}
 	return sp, nil
+}
+
+// ofSpill names the field that an error of opening it is of.
+func ofSpill(err error) error {
+	if c := (*notifications.ConfigError)(nil); errors.As(err, &c) && c.Field != "dir" {
+		return wrong("spill."+c.Field, "%w", c.Err)
+	}
+	return wrong("spill.dir", "%w", err)
 }
 
 func (s *spill) pending() uint64 { return s.journal.Metrics()[spillSink].Pending }

@@ -95,6 +95,7 @@ func (s *steward) attend() {
 			p.measure(ctx)
 		} else {
 			p.extend()
+			p.check(ctx)
 		}
 	}
 	s.takeBack()

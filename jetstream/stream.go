@@ -67,6 +67,13 @@ func openOrCreate(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	return s, nil
 }
 
+func orNotSet(value string) string {
+	if value == "" {
+		return "not set"
+	}
+	return value
+}
+
 // setting is one of a stream's.
 type setting struct {
 	name      string
@@ -87,7 +94,7 @@ func (c *Config) compare(has jetstream.StreamConfig) error {
 	want := c.wanted()
 	return compare(c.Stream, []setting{
 		{"subjects", has.Subjects, want.Subjects},
-		{"partitions", has.Metadata[partitionsKey], want.Metadata[partitionsKey]},
+		{"partitions", orNotSet(has.Metadata[partitionsKey]), want.Metadata[partitionsKey]},
 		{"retention", has.Retention, want.Retention},
 		{"discard", has.Discard, want.Discard},
 		{"discard new per subject", has.DiscardNewPerSubject, false},

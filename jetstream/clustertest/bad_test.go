@@ -3,6 +3,7 @@ package clustertest
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,12 @@ func TestBadConfig(t *testing.T) {
 		`lease: 1ms: allowed are 1s and above`:        {Lease: time.Millisecond},
 		`maxage: -1s: allowed are`:                    {MaxAge: -time.Second},
 		`maxbytes: -1: allowed are zero`:              {MaxBytes: -1},
-		`duplicates: 2m0s: allowed are those up to`:   {MaxAge: time.Second},
+		`duplicates: 2m0s: allowed are those up to`:   {MaxAge: time.Second, Duplicates: 2 * time.Minute},
+		`spill.dir: empty: is needed with spill.sync`: {Spill: jetstream.Spill{MaxBytes: 1 << 20}},
+		`spill.dir: `:                                 {Stream: "spills", Spill: jetstream.Spill{Dir: "/nowhere/at/all"}},
+		`spill.maxbytes: 1: allowed`:                  {Stream: "spills", Spill: jetstream.Spill{Dir: filepath.Join(t.TempDir(), "spill"), MaxBytes: 1}},
+		`hub: maxpending 1, maxpendingbytes 0: are`:   {Hub: notifications.HubConfig{MaxPending: 1}},
+		`backoff: -1s`:                                {Stream: "never", Hub: notifications.HubConfig{Backoff: -time.Second}},
 		`timeout: 3s: allowed is half of lease, 5s`:   {Timeout: 3 * time.Second, Lease: 5 * time.Second},
 		`replicas > 1 not supported in non-clustered`: {Stream: "three", Replicas: 3},
 	} {

@@ -1,10 +1,8 @@
 package jetstream
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	stream "github.com/nats-io/nats.go/jetstream"
@@ -57,13 +55,9 @@ type spillOptions struct {
 	MaxBytes int64        `yaml:"maxbytes"`
 }
 
-// defaultStream is that of a jetstream.Config. Here it is known because the stream of dead
-// letters is called after it.
-const defaultStream = "notifications"
-
 func (o *options) config(logger *logrus.Entry) (jetstream.Config, error) {
 	c := jetstream.Config{
-		Stream: cmp.Or(o.Stream, defaultStream), Subject: o.Subject,
+		Stream: o.Stream, Subject: o.Subject,
 		Partitions: o.Partitions, Replicas: o.Replicas,
 		MaxAge: o.MaxAge, MaxBytes: o.MaxBytes, Duplicates: o.Duplicates,
 		Window: o.Window, Queued: o.Queued, Spill: jetstream.Spill(o.Spill),
@@ -98,9 +92,6 @@ func (o *options) ofOption(err error) error {
 	if errors.As(err, &setting) {
 		return &notifications.ConfigError{Field: ofSetting(setting.Setting), Err: err}
 	}
-	if field := o.ofSpill(err); field != "" {
-		return &notifications.ConfigError{Field: "spill." + field, Err: err}
-	}
 	return err
 }
 
@@ -112,23 +103,4 @@ func ofSetting(name string) string {
 		return "subject"
 	}
 	return "stream" // of that name there is one that is no good
-}
-
-// ofSpill returns which option of the spill an error comes from that a journal has returned,
-// or nothing.
-func (o *options) ofSpill(err error) string {
-	var config *notifications.ConfigError
-	var locked *journal.LockedError
-	var version *journal.VersionError
-	var path *fs.PathError
-	switch {
-	case o.Spill.Dir == "":
-	case errors.As(err, &config):
-		if config.Field == "dir" || config.Field == "sync" || config.Field == "maxbytes" && o.MaxBytes >= 0 { // a stream's may be anything above
-			return config.Field
-		}
-	case errors.As(err, &locked), errors.As(err, &version), errors.As(err, &path):
-		return "dir"
-	}
-	return ""
 }

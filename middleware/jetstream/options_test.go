@@ -151,7 +151,7 @@ func TestConfig(t *testing.T) {
 	o = options{Storage: "file"}
 	got, err = o.config(logger)
 	require.NoError(t, err)
-	require.Equal(t, jetstream.Config{Stream: "notifications", Logger: logger}, got)
+	require.Equal(t, jetstream.Config{Logger: logger}, got)
 }
 
 // What is for hubs in memory is not for this one.

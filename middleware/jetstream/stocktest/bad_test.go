@@ -29,15 +29,15 @@ func TestBadOptions(t *testing.T) {
 		"lease: 1ms":                          "lease: 1ms: allowed are 1s and above",
 		"maxage: -1s":                         "maxage: -1s: allowed are",
 		"maxbytes: -1":                        "maxbytes: -1: allowed are zero",
-		"maxage: 1s":                          "duplicates: 2m0s: allowed are those up to maxage",
+		"maxage: 1s, duplicates: 2m":          "duplicates: 2m0s: allowed are those up to maxage",
 		"timeout: 3s":                         "timeout: 3s: allowed is half of lease",
 		"backoff: -1s":                        "backoff: -1s: allowed are zero, for the default, and above",
 		"maxbackoff: -1s":                     "maxbackoff: -1s: allowed are zero, for the default, and above",
-		"spill: {dir: /proc/self/x}":          "spill.dir: jetstream: spill: journal: mkdir /proc/self/x: no such file",
+		"spill: {dir: /proc/self/x}":          "spill.dir: journal: mkdir /proc/self/x: no such file",
 		"spill: {dir: DIR/x, sync: often}":    `spill.sync: `,
 		"spill: {dir: DIR/x, maxbytes: 1KiB}": `spill.maxbytes: `,
 		"spill: {dir: DIR/x}, maxbytes: -1":   "jetstream.maxbytes: -1: allowed are zero",
-		"spill: {dir: DIR/held}":              "spill.dir: jetstream: spill: journal: ",
+		"spill: {dir: DIR/held}":              "spill.dir: journal: ",
 		"stream: r3, replicas: 3":             `: jetstream: stream "r3": nats: API error`,
 	} {
 		options := options(c.URL(), "http://127.0.0.1:1/", ", "+strings.ReplaceAll(option, "DIR", dir))
