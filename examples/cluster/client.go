@@ -13,7 +13,7 @@ import (
 )
 
 // pause is between two images of a client. It leaves some of a small machine to the servers.
-const pause = 30 * time.Millisecond
+const pause = 100 * time.Millisecond
 
 // client pushes images into one repository, one after the other, each through another
 // registry, and pulls some of them from a third.
