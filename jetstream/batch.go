@@ -23,6 +23,7 @@ type batcher struct {
 	inbox   string
 	answers *nats.Subscription
 	window  int
+	last    uint64 // position that the stream was heard to have
 }
 
 func newBatcher(nc *nats.Conn, window int) (*batcher, error) {
@@ -44,7 +45,7 @@ const (
 // answer is what a server says of a batch: how far it is, or how it has ended.
 type answer struct {
 	Type  string              `json:"type"` // ack, gap, err, or none: the end
-	Seq   int                 `json:"seq"`  // in the batch, of ack and err
+	Seq   int                 `json:"seq"`  // in the batch, of ack and err; in the stream, of the end
 	Count int                 `json:"count"`
 	Error *jetstream.APIError `json:"error"`
 }
@@ -140,6 +141,7 @@ func (b *batch) receive(ctx context.Context) error {
 			return nil
 		}
 		b.stored = max(b.stored, a.Count)
+		b.last = uint64(a.Seq)
 	}
 	return nil
 }

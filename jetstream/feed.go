@@ -30,7 +30,7 @@ func (h *Hub) Read(ctx context.Context, after uint64, most int) ([]notifications
 // Wait returns when there is something behind a position.
 func (h *Hub) Wait(ctx context.Context, after uint64) error { return h.feed.wait(ctx, after) }
 
-// Last returns the last position that was heard of here, by Read and by Open.
+// Last returns the last position that was heard of here, by Write, Read and Open.
 func (h *Hub) Last() uint64 { return h.feed.last.Load() }
 
 // What one question asks for, at most.
@@ -79,6 +79,7 @@ func (f *feed) sure(ctx context.Context, after uint64) (records []notifications.
 	var a struct {
 		Message struct {
 			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
 			Data     []byte    `json:"data"`
 			Time     time.Time `json:"time"`
 		} `json:"message"`
@@ -93,7 +94,11 @@ func (f *feed) sure(ctx context.Context, after uint64) (records []notifications.
 	case a.Error != nil:
 		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, a.Error)
 	}
-	r := notifications.Record{Position: a.Message.Sequence, Time: a.Message.Time, Event: eventOf(a.Message.Data)}
+	header, err := nats.DecodeHeadersMsg(a.Message.Header)
+	if err != nil {
+		header = nil // somebody else's
+	}
+	r := notifications.Record{Position: a.Message.Sequence, Time: a.Message.Time, Event: eventOf(header, a.Message.Data)}
 	if r.Event != nil {
 		records = append(records, r)
 	}
@@ -186,14 +191,14 @@ func record(m *nats.Msg) (r notifications.Record, previous uint64, err error) {
 	if r.Time, err = time.Parse(time.RFC3339Nano, last(m, jetstream.TimeStampHeaer)); err != nil {
 		return r, 0, err
 	}
-	r.Event = eventOf(m.Data)
+	r.Event = eventOf(m.Header, m.Data)
 	return r, previous, nil
 }
 
 // eventOf returns nil for somebody else's data.
-func eventOf(data []byte) *notifications.Event {
+func eventOf(header nats.Header, data []byte) *notifications.Event {
 	e := new(notifications.Event)
-	if !isEvent(data) || e.UnmarshalJSON(data) != nil {
+	if !isEvent(header, data) || e.UnmarshalJSON(data) != nil {
 		return nil
 	}
 	return e

@@ -80,15 +80,15 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if h.Hub, err = notifications.NewHub(l, l.config.Hub); err != nil {
 		return nil, err
 	}
-	if err := l.openPublisher(); err != nil {
+	if err := l.openPublisher(h.feed.saw); err != nil {
 		return nil, err
 	}
 	return h, nil
 }
 
 // openPublisher starts to take events.
-func (l *log) openPublisher() error {
-	s, err := newSender(l.nc, &l.config)
+func (l *log) openPublisher(saw func(position uint64)) error {
+	s, err := newSender(l.nc, &l.config, saw)
 	if err != nil {
 		return fmt.Errorf("jetstream: %w", err)
 	}

@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
@@ -237,7 +236,7 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 		if p.ready[i].position == position {
 			p.ready[i] = delivery{position: position, message: m}
 		}
-	case !isEvent(m.Data()):
+	case !isEvent(m.Headers(), m.Data()):
 		p.behind = meta.NumPending
 		c.log.config.Logger.WithField("sink", c.name).WithField("position", position).Warn("jetstream: somebody else's message is passed over: it is no event")
 	default:
@@ -248,9 +247,13 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 	return meta.Sequence.Consumer, nil
 }
 
-// isEvent says whether data may be an event's. Whoever may publish on the subjects can put
-// something else there.
-func isEvent(data []byte) bool { return len(data) > 0 && data[0] == '{' && json.Valid(data) }
+// isEvent says whether a message is one of this package's. Whoever may publish on the subjects
+// can put something else there. Whoever wants to be taken for a registry can be, too, so there
+// is no closer look.
+func isEvent(header nats.Header, data []byte) bool {
+	_, ours := header[repositoryHeader]
+	return ours && len(data) > 1 && data[0] == '{' && data[len(data)-1] == '}'
+}
 
 // waitForRoom returns false if there will be none.
 func (p *partition) waitForRoom() bool {

@@ -309,7 +309,12 @@ func (p *publisher) finish(b *block, err error) {
 	if i < 0 {
 		return // it has its result, or its caller has gone
 	}
-	p.queue = slices.Delete(p.queue, i, i+1)
+	if i == 0 { // as nearly always: thousands behind it would have to move
+		p.queue[0] = nil
+		p.queue = p.queue[1:]
+	} else {
+		p.queue = slices.Delete(p.queue, i, i+1)
+	}
 	if b.result != nil {
 		b.result <- err
 		return

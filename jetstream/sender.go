@@ -18,7 +18,8 @@ import (
 type sender struct {
 	nc       *nats.Conn
 	replicas int
-	payload  atomic.Int64  // bytes that the servers take; not above zero: not known
+	payload  atomic.Int64 // bytes that the servers take; not above zero: not known
+	saw      func(position uint64)
 	turn     chan struct{} // has room for who sends
 
 	// These belong to who sends.
@@ -27,9 +28,9 @@ type sender struct {
 	unproved int  // how often in a row a server did not know what another had taken
 }
 
-func newSender(nc *nats.Conn, config *Config) (*sender, error) {
+func newSender(nc *nats.Conn, config *Config, saw func(uint64)) (*sender, error) {
 	b, err := newBatcher(nc, config.Window)
-	s := &sender{nc: nc, replicas: config.Replicas, turn: make(chan struct{}, 1), batch: b, inDoubt: true} // by the last run
+	s := &sender{nc: nc, replicas: config.Replicas, saw: saw, turn: make(chan struct{}, 1), batch: b, inDoubt: true} // by the last run
 	s.payload.Store(nc.MaxPayload())
 	return s, err
 }
@@ -88,6 +89,7 @@ func (s *sender) sendNow(ctx context.Context, messages []*nats.Msg, timeout time
 	doubt := s.inDoubt
 	s.inDoubt = true
 	stored, err = s.batch.send(ctx, messages, timeout)
+	s.saw(s.batch.last)
 	if !doubt || stored == 0 || s.replicas == 1 {
 		s.inDoubt = doubt || err != nil
 		return stored, err
