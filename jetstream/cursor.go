@@ -131,8 +131,10 @@ func (c *cursor) Settle(n int) {
 		if len(p.hand) >= k { // or its lease is over
 			p.settle(p.hand[k-1].position)
 		}
+		if !p.giving.IsZero() {
+			c.steward.look()
+		}
 	}
-	c.steward.look()
 }
 
 // Lease takes back what was given, and returns a context for what comes now.
