@@ -37,10 +37,11 @@ type Config struct {
 	// Storage is where they keep it. The zero value is files.
 	Storage jetstream.StorageType
 
-	// MaxAge and MaxBytes bound what the stream keeps; Write returns a *FullError when
-	// MaxBytes is reached, and what is older than MaxAge is lost to those that have not had
-	// it. Zero means no limit. Nothing else makes a stream smaller: what all sinks have had
-	// stays for feeds. Set one of both.
+	// MaxAge and MaxBytes bound what the stream keeps. What is older than MaxAge is lost to
+	// those that have not had it. Where MaxBytes is reached, the oldest events make room that
+	// all sinks have had; if there are none, Write returns a *FullError, or the spill takes
+	// what comes. Zero means no limit. Nothing else makes a stream smaller: what all sinks have
+	// had stays for feeds. Set one of both.
 	MaxAge   time.Duration
 	MaxBytes int64
 

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,12 +66,14 @@ func (d *DeadLetters) Put(ctx context.Context, letter notifications.DeadLetter) 
 	if letter.Event == nil {
 		return notifications.ErrNilEvent
 	}
-	data, err := json.Marshal(letter)
-	if err != nil {
+	var data bytes.Buffer
+	encoder := json.NewEncoder(&data)
+	encoder.SetEscapeHTML(false) // a letter is hardly longer than its event
+	if err := encoder.Encode(letter); err != nil {
 		return fmt.Errorf("jetstream: dead letter: %w", err)
 	}
 	e := letter.Event
-	m := &nats.Msg{Subject: d.prefix + token(letter.Endpoint), Data: data, Header: nats.Header{
+	m := &nats.Msg{Subject: d.prefix + token(letter.Endpoint), Data: data.Bytes(), Header: nats.Header{
 		// A letter that is put again because the answer was lost is there once.
 		jetstream.MsgIDHeader: {nameOf(letter.Endpoint + e.ID + strconv.FormatInt(letter.Last.UnixNano(), 10))},
 	}}
@@ -127,9 +130,21 @@ func (d *DeadLetters) Take(ctx context.Context, match func(*notifications.DeadLe
 		if err := give(&letter); err != nil {
 			return err
 		}
-		if err := d.stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err := d.takeOut(ctx, m.Sequence); err != nil {
 			return fmt.Errorf("jetstream: dead letters: taking one out that was given: %w", err)
 		}
 	}
 	return nil
+}
+
+// takeOut takes a letter out, if no other instance has.
+func (d *DeadLetters) takeOut(ctx context.Context, sequence uint64) error {
+	err := d.stream.DeleteMsg(ctx, sequence)
+	if err == nil {
+		return nil
+	}
+	if _, get := d.stream.GetMsg(ctx, sequence); errors.Is(get, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return err
 }

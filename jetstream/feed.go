@@ -242,18 +242,31 @@ func (f *feed) saw(last uint64) {
 	}
 }
 
-// wait asks for the next message, and for nothing but its header.
+// wait returns when there is an event.
 func (f *feed) wait(ctx context.Context, after uint64) error {
 	last, err := f.check(ctx, after)
 	if err != nil {
 		return err
 	}
-	if last > after {
-		if _, to, err := f.batch(ctx, after, 1); err == nil && to > after {
-			return nil
+	for {
+		for most := 1; after < last; most = readSize { // past others' messages
+			records, to, err := f.batch(ctx, after, most)
+			if err != nil || len(records) > 0 {
+				return err
+			}
+			if to == after {
+				break // the last ones were deleted
+			}
+			after = to
 		}
-		// The last ones were deleted.
+		if last, err = f.next(ctx, after); err != nil {
+			return err
+		}
 	}
+}
+
+// next waits for the next message, asks for nothing but its header, and returns its position.
+func (f *feed) next(ctx context.Context, after uint64) (uint64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -267,16 +280,23 @@ func (f *feed) wait(ctx context.Context, after uint64) error {
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, HeadersOnly: true, InactiveThreshold: 10 * time.Second,
 	})
 	if err != nil {
-		return f.waited(ctx, err)
+		return 0, f.waited(ctx, err)
 	}
 	defer f.drop(consumer)
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.WithMessagesErrOnMissingHeartbeat(false))
 	if err != nil {
-		return f.waited(ctx, err)
+		return 0, f.waited(ctx, err)
 	}
 	defer messages.Stop()
-	_, err = messages.Next(jetstream.NextContext(ctx))
-	return f.waited(ctx, err)
+	m, err := messages.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		return 0, f.waited(ctx, err)
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return 0, f.waited(ctx, err)
+	}
+	return meta.Sequence.Stream, nil
 }
 
 // drop has the servers forget a consumer, which they would do a while later by themselves.
@@ -290,8 +310,6 @@ func (f *feed) drop(c jetstream.Consumer) {
 
 func (f *feed) waited(ctx context.Context, err error) error {
 	switch {
-	case err == nil:
-		return nil
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), notifications.ErrSinkClosed):
 		return notifications.ErrSinkClosed
 	case ctx.Err() != nil:

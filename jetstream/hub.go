@@ -94,12 +94,12 @@ func (l *log) openPublisher(saw func(position uint64)) error {
 	}
 	var sp *spill
 	if l.config.Spill.Dir != "" {
-		if sp, err = openSpill(&l.config, s); err != nil {
+		if sp, err = openSpill(l, s); err != nil {
 			s.close()
 			return err
 		}
 	}
-	l.publisher = newPublisher(s, sp, &l.config, l.stream.CachedInfo().Config.MaxMsgSize)
+	l.publisher = newPublisher(s, sp, l)
 	return nil
 }
 

@@ -191,8 +191,10 @@ func nameOf(sink string) string {
 }
 
 func (l *log) consumerName(sink string, partition int) string {
-	return fmt.Sprintf("sink-%s-%d", nameOf(sink), partition)
+	return fmt.Sprintf("%s%s-%d", consumerPrefix, nameOf(sink), partition)
 }
+
+const consumerPrefix = "sink-"
 
 // partitionKey is what a partition of a sink is called in buckets.
 func (l *log) partitionKey(sink string, partition int) string {

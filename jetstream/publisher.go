@@ -21,6 +21,7 @@ type publisher struct {
 	limit  int64 // bytes of a message that the stream takes; not above zero: no limit
 	sender *sender
 	spill  *spill // nil: there is none
+	trim   func(ctx context.Context) (events uint64, err error)
 
 	ctx    context.Context // ends when nobody waits any more
 	cancel context.CancelFunc
@@ -49,9 +50,9 @@ type block struct {
 // mostQueued is how many events wait in memory with Config.Queued, before a Write waits.
 const mostQueued = 1 << 14
 
-func newPublisher(s *sender, sp *spill, config *Config, limit int32) *publisher {
+func newPublisher(s *sender, sp *spill, l *log) *publisher {
 	p := &publisher{
-		config: config, limit: int64(limit), sender: s, spill: sp,
+		config: &l.config, limit: int64(l.stream.CachedInfo().Config.MaxMsgSize), sender: s, spill: sp, trim: l.trim,
 		come: make(chan struct{}, 1), done: make(chan struct{}), room: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -222,6 +223,8 @@ func (p *publisher) put(blocks []*block) error {
 	case isRefused(err): // somewhere in there
 		p.alone = len(rest)
 		return nil
+	case isFull(err) && p.makesRoom():
+		return nil
 	case p.spill != nil:
 		p.spill.begins(err)
 		return p.divert(rest)
@@ -236,6 +239,17 @@ func (p *publisher) put(blocks []*block) error {
 		}
 	}
 	return err
+}
+
+// makesRoom says whether there may be room now.
+func (p *publisher) makesRoom() bool {
+	events, err := p.trim(p.ctx)
+	if err != nil {
+		p.config.Logger.WithError(err).Warn("jetstream: the stream is full, and no room could be made")
+	} else if events > 0 {
+		p.config.Logger.WithField("events", events).Info("jetstream: the stream was full; the oldest events that all sinks have had made room")
+	}
+	return err == nil && events > 0
 }
 
 // store puts blocks into the stream, gives those their results that are done with, and returns

@@ -39,6 +39,7 @@ type spill struct {
 	config  *Config
 	sender  *sender
 	journal *journal.Journal
+	trim    func(ctx context.Context) (events uint64, err error)
 	works   atomic.Bool // the stream takes what comes from here
 	faults  episode     // belongs to whoever writes
 }
@@ -46,8 +47,9 @@ type spill struct {
 // spillSink is the name of the stream in the journal.
 const spillSink = "stream"
 
-func openSpill(config *Config, s *sender) (*spill, error) {
-	sp := &spill{config: config, sender: s}
+func openSpill(l *log, s *sender) (*spill, error) {
+	config := &l.config
+	sp := &spill{config: config, sender: s, trim: l.trim}
 	log := config.Logger.WithField("spill", config.Spill.Dir)
 	var err error
 	sp.journal, err = journal.Open(config.Spill.Dir, journal.Config{
@@ -134,6 +136,11 @@ func (d *drain) Deliver(ctx context.Context, events ...*notifications.Event) (se
 		if settled += n; err == nil && settled < len(events) {
 			n, err = d.send(ctx, events[settled:])
 			settled += n
+		}
+	}
+	if isFull(err) {
+		if _, trim := d.trim(ctx); trim != nil {
+			err = errors.Join(err, trim)
 		}
 	}
 	d.works.Store(err == nil)

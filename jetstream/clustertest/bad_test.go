@@ -164,19 +164,43 @@ func TestAlien(t *testing.T) {
 	records, err = h.Read(t.Context(), 32, 100)
 	require.NoError(t, err)
 	assert.Empty(t, records)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, h.Wait(ctx, 32), context.DeadlineExceeded, "a reader does not go round")
 }
 
-// TestFull: a stream that is full says so.
+// TestFull: a stream that is full of what a sink has not had says so; what it has had makes
+// room.
 func TestFull(t *testing.T) {
 	h := one(t)(t, func(c *jetstream.Config) { c.MaxBytes = 64 << 10 })
-	written := 0
+	fake := new(sinktest.Fake)
+	release := fake.Hold()
+	require.NoError(t, h.Add("fake", fake))
+	var written []*notifications.Event
 	var err error
-	for err == nil {
-		if err = h.Write(t.Context(), sinktest.Events(fmt.Sprint("repo", written), 10)...); err == nil {
-			written += 10
+	write := func() {
+		block := sinktest.Events(fmt.Sprint("repo", len(written)), 10)
+		if err = h.Write(t.Context(), block...); err == nil {
+			written = append(written, block...)
 		}
-		require.Less(t, written, 1000)
+	}
+	for write(); err == nil; write() {
+		require.Less(t, len(written), 1000)
 	}
 	var full *jetstream.FullError
 	require.ErrorAs(t, err, &full)
+	release()
+	sinktest.Eventually(t, func() bool { return h.Metrics()["fake"].Pending == 0 }, "delivered")
+	for fill := len(written); len(written) < 5*fill; {
+		write()
+		require.NoError(t, err)
+		sinktest.Eventually(t, func() bool { return h.Metrics()["fake"].Pending == 0 }, "delivered")
+	}
+	assert.ElementsMatch(t, sinktest.IDs(written), sinktest.IDs(fake.Wait(t, len(written))))
+	_, err = h.Read(t.Context(), 0, 1)
+	var gone *notifications.PositionError
+	require.ErrorAs(t, err, &gone)
+	records, err := h.Read(t.Context(), gone.First-1, 1)
+	require.NoError(t, err)
+	assert.Len(t, records, 1)
 }

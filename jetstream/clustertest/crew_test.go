@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/registry-notifications/notifications/jetstream"
 	"github.com/registry-notifications/notifications/sinktest"
 )
 

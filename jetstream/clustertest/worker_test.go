@@ -21,6 +21,7 @@ type worker struct {
 	links  links
 
 	pause  atomic.Int64             // how long its sink takes for a block, at most
+	shut   atomic.Bool              // its sink takes nothing
 	strike atomic.Pointer[struct{}] // its end comes with the next block
 	dead   chan struct{}            // closed at its end
 }
@@ -30,9 +31,11 @@ func (w *worker) String() string { return w.name }
 // Deliver takes a block, now and then only the front of it. If the worker is to die, its
 // connection is gone when it has: what was delivered is not acknowledged.
 func (w *worker) Deliver(ctx context.Context, events ...*notifications.Event) (settled int, err error) {
-	select {
-	case <-time.After(time.Duration(rand.Int64N(1 + w.pause.Load()))):
-	case <-ctx.Done():
+	for first := true; first || w.shut.Load() && ctx.Err() == nil; first = false {
+		select {
+		case <-time.After(time.Duration(rand.Int64N(1 + w.pause.Load()))):
+		case <-ctx.Done():
+		}
 	}
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
