@@ -53,20 +53,21 @@ type answer struct {
 // batch is one that is under way.
 type batch struct {
 	*batcher
-	prefix  string        // of the subjects of its answers
-	timeout time.Duration // of each
-	stored  int           // from the front
-	ended   bool
-	err     error
+	prefix   string        // of the subjects of its answers
+	timeout  time.Duration // of each
+	progress func(stored int)
+	stored   int // from the front
+	ended    bool
+	err      error
 }
 
 // send sends messages, and returns how many of them, from the front, are stored. The error
 // says why the rest is not, or that nobody knows. It ends at the latest when no answer has
 // come for the timeout.
-func (b *batcher) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
+func (b *batcher) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration, progress func(stored int)) (stored int, err error) {
 	// The servers say how far they are each time that a quarter of the window is stored.
 	flow := max(1, b.window/4)
-	now := &batch{batcher: b, timeout: timeout, prefix: fmt.Sprintf("%s.%s.%d.fail.", b.inbox, newID(), flow)}
+	now := &batch{batcher: b, timeout: timeout, progress: progress, prefix: fmt.Sprintf("%s.%s.%d.fail.", b.inbox, newID(), flow)}
 	for i, m := range messages {
 		if ctx.Err() != nil {
 			return now.stored, context.Cause(ctx)
@@ -130,6 +131,7 @@ func (b *batch) receive(ctx context.Context) error {
 	switch a.Type {
 	case "ack":
 		b.stored = max(b.stored, a.Seq)
+		b.progress(b.stored)
 	case "gap":
 		b.err = errors.New("the server misses a message")
 	case "err":

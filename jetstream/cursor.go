@@ -23,7 +23,9 @@ type cursor struct {
 	turn       int
 	hand       []*partition // whose events Next has returned, and Settle has not been told of
 	settled    uint64
-	expired    uint64          // too old before they were fetched
+	expired    uint64 // too old before they were fetched
+	gone       uint64 // was pending when the place was forgotten
+	forgotten  bool
 	lease      context.Context // of all of it
 	lost       context.CancelFunc
 	closed     bool
@@ -100,6 +102,7 @@ func (c *cursor) takeReady(block [][]byte) (n int, lease context.Context) {
 		for _, d := range p.ready[:k] {
 			block[n] = d.message.Data()
 			n++
+			p.bytes -= len(d.message.Data())
 			c.hand = append(c.hand, p)
 			p.handed = d.position
 		}
@@ -146,6 +149,9 @@ func (c *cursor) Lease() context.Context {
 	}
 	c.hand = nil
 	for _, p := range c.partitions {
+		for _, d := range p.hand {
+			p.bytes += len(d.message.Data())
+		}
 		p.ready = append(p.hand, p.ready...)
 		p.hand = nil
 		p.handed = p.settled
@@ -160,12 +166,27 @@ func (c *cursor) Lease() context.Context {
 func (c *cursor) Lag() notifications.Lag {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var pending uint64
-	for _, p := range c.partitions {
-		pending += uint64(len(p.hand)+len(p.ready)) + p.behind
-	}
+	pending := c.pending()
 	return notifications.Lag{
-		Accepted: c.settled + pending + c.expired, Pending: pending,
+		Accepted: c.settled + pending + c.expired + c.gone, Pending: pending,
 		Dropped: map[string]uint64{notifications.DroppedExpired: c.expired},
 	}
+}
+
+// pending is called with the lock held.
+func (c *cursor) pending() (n uint64) {
+	if c.forgotten {
+		return 0
+	}
+	for _, p := range c.partitions {
+		n += uint64(len(p.hand)+len(p.ready)) + p.behind
+	}
+	return n
+}
+
+// forget counts what is pending as gone: nobody will get it.
+func (c *cursor) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone, c.forgotten = c.pending(), true
 }

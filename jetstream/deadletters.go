@@ -70,7 +70,8 @@ func (d *DeadLetters) Put(ctx context.Context, letter notifications.DeadLetter) 
 	encoder := json.NewEncoder(&data)
 	encoder.SetEscapeHTML(false) // a letter is hardly longer than its event
 	if err := encoder.Encode(letter); err != nil {
-		return fmt.Errorf("jetstream: dead letter: %w", err)
+		d.logger.WithError(err).WithField("endpoint", letter.Endpoint).Error("jetstream: a dead letter is lost: its event is none")
+		return nil // it would be so for ever
 	}
 	e := letter.Event
 	m := &nats.Msg{Subject: d.prefix + token(letter.Endpoint), Data: data.Bytes(), Header: nats.Header{

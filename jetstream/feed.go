@@ -68,41 +68,55 @@ func (f *feed) batch(ctx context.Context, after uint64, most int) (records []not
 func (f *feed) sure(ctx context.Context, after uint64) (records []notifications.Record, to uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.log.config.Timeout)
 	defer cancel()
-	question, err := json.Marshal(map[string]any{"seq": after + 1, "next_by_subj": f.log.config.Subject + ".>"})
-	if err != nil {
-		return nil, after, err
-	}
-	m, err := f.log.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+f.log.config.Stream, question)
+	m, err := f.log.messageBehind(ctx, after, f.log.config.Subject+".>")
 	if err != nil {
 		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
 	}
-	var a struct {
-		Message struct {
-			Sequence uint64    `json:"seq"`
-			Header   []byte    `json:"hdrs"`
-			Data     []byte    `json:"data"`
-			Time     time.Time `json:"time"`
-		} `json:"message"`
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &a); err != nil {
-		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
-	}
-	switch {
-	case a.Error != nil && a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+	if m == nil {
 		return nil, after, nil
-	case a.Error != nil:
-		return nil, after, fmt.Errorf("jetstream: reading behind position %d: %w", after, a.Error)
 	}
-	header, err := nats.DecodeHeadersMsg(a.Message.Header)
+	header, err := nats.DecodeHeadersMsg(m.Header)
 	if err != nil {
 		header = nil // somebody else's
 	}
-	r := notifications.Record{Position: a.Message.Sequence, Time: a.Message.Time, Event: eventOf(header, a.Message.Data)}
-	if r.Event != nil {
-		records = append(records, r)
+	if e := eventOf(header, m.Data); e != nil {
+		records = append(records, notifications.Record{Position: m.Sequence, Time: m.Time, Event: e})
 	}
-	return records, r.Position, nil
+	return records, m.Sequence, nil
+}
+
+// stored is a message as the stream has it.
+type stored struct {
+	Sequence uint64    `json:"seq"`
+	Header   []byte    `json:"hdrs"`
+	Data     []byte    `json:"data"`
+	Time     time.Time `json:"time"`
+}
+
+// messageBehind asks the stream's leader for the first message on some subjects behind a
+// position, and returns nil if there is none.
+func (l *log) messageBehind(ctx context.Context, after uint64, subjects string) (*stored, error) {
+	question, err := json.Marshal(map[string]any{"seq": after + 1, "next_by_subj": subjects})
+	if err != nil {
+		return nil, err
+	}
+	m, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.config.Stream, question)
+	if err != nil {
+		return nil, err
+	}
+	var a struct {
+		Message *stored             `json:"message"`
+		Error   *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(m.Data, &a); {
+	case err != nil:
+		return nil, err
+	case a.Error != nil && a.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, nil
+	case a.Error != nil:
+		return nil, a.Error
+	}
+	return a.Message, nil
 }
 
 // near asks whichever server is near. What has come by the time-out is better than nothing.
@@ -118,7 +132,7 @@ func (f *feed) near(ctx context.Context, after uint64, most int) (records []noti
 		return nil, to, fmt.Errorf("jetstream: reading: %w", err)
 	}
 	defer func() { _ = answers.Unsubscribe() }()
-	for first := true; ; first = false {
+	for previous := uint64(0); ; previous = to {
 		m, err := answers.NextMsgWithContext(ctx)
 		if err != nil && to > after {
 			return records, to, nil
@@ -133,11 +147,11 @@ func (f *feed) near(ctx context.Context, after uint64, most int) (records []noti
 			}
 			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %s %s", after, m.Header.Get("Status"), m.Header.Get("Description"))
 		}
-		r, previous, err := record(m)
+		r, before, err := record(m)
 		if err != nil {
 			return nil, to, fmt.Errorf("jetstream: reading behind position %d: %w", after, err)
 		}
-		if !first && previous != to {
+		if before != previous {
 			return records, to, nil // an answer was lost
 		}
 		if to = r.Position; r.Event != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,10 @@ type Hub struct {
 	log     *log
 	feed    *feed
 	letters *DeadLetters
+
+	closing  sync.Once
+	closed   chan struct{} // closed when closeErr is final
+	closeErr error
 }
 
 var (
@@ -52,6 +57,9 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, config.patience())
 	defer cancel()
+	if nc.Opts.ReconnectBufSize > 0 {
+		config.Logger.Warn("jetstream: the connection keeps what is sent while it is away, and sends it late: nats.ReconnectBufSize(-1) is better")
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
@@ -69,7 +77,7 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if l.attempts, err = config.openAttempts(ctx, js); err != nil {
 		return nil, err
 	}
-	h := &Hub{log: l, feed: &feed{log: l}}
+	h := &Hub{log: l, feed: &feed{log: l}, closed: make(chan struct{})}
 	h.feed.saw(l.stream.CachedInfo().State.LastSeq)
 	if l.config.Hub.DeadLetters == nil {
 		if h.letters, err = config.openDeadLetters(ctx, js); err != nil {
@@ -138,8 +146,22 @@ func (h *Hub) Stat() Stats {
 
 // Close stops intake at once, writes what was taken, lets the sinks finish what is in flight
 // until ctx ends, gives the partitions back, and leaves the rest to other instances and the
-// next start. The connection stays open.
+// next start. The connection stays open. A second Close waits for the first, and returns what
+// that does.
 func (h *Hub) Close(ctx context.Context) error {
-	err := h.Hub.Close(ctx)
-	return errors.Join(err, h.log.end(ctx))
+	h.closing.Do(func() {
+		defer close(h.closed)
+		h.closeErr = errors.Join(h.Hub.Close(ctx), h.log.end(ctx))
+	})
+	select {
+	case <-h.closed:
+		return h.closeErr
+	default:
+	}
+	select {
+	case <-h.closed:
+		return h.closeErr
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -102,6 +103,7 @@ func (l *log) Forget(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), l.config.patience())
 	defer cancel()
 	if c := l.drop(name); c != nil {
+		c.forget()
 		c.stop(ctx)
 	}
 	var errs []error
@@ -162,6 +164,9 @@ func (l *log) all() []*cursor {
 	defer l.mu.Unlock()
 	return slices.Clone(l.cursors)
 }
+
+// created returns when the stream was made.
+func (l *log) created() time.Time { return l.stream.CachedInfo().Created }
 
 func (l *log) isShut() bool {
 	select {

@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
@@ -39,7 +40,10 @@ type partition struct {
 	handed  uint64        // position up to which its cursor has it
 	hand    []delivery    // of that, what is not settled
 	ready   []delivery    // and what it has not
+	bytes   int           // of what is ready
+	alien   delivery      // the last message that is no event, if it was not passed over
 	behind  uint64        // how many more the stream has
+	known   bool          // that was asked behind a reset
 	due     jetstream.Msg // the one to acknowledge, if that was not done
 	checked uint64        // position up to which it was settled a lease ago
 	uneven  bool          // the consumer does not count what is acknowledged
@@ -55,11 +59,21 @@ type delivery struct {
 	stale    bool // the consumer was reset since: its acknowledgement would count wrongly
 }
 
-// Of how many messages one is told at once, and how many are read ahead, besides.
+// How much is fetched at once, at most, and how much is read ahead, besides: messages of each
+// partition, and bytes of all of a sink's.
 const (
-	fetchSize = 1024
-	ahead     = 1024
+	fetchSize  = 1024
+	ahead      = 1024
+	aheadBytes = 32 << 20
 )
+
+// budget returns how many bytes a partition may have ready before it waits, and fetch at once:
+// what all of them have, but room for two messages that are as large as they may be.
+func (p *partition) budget() int {
+	p.cursor.mu.Lock()
+	defer p.cursor.mu.Unlock()
+	return max(aheadBytes/max(1, len(p.cursor.partitions)), int(2*p.cursor.log.publisher.sender.payload.Load()))
+}
 
 // fetch takes what comes, until the lease ends.
 func (p *partition) fetch() {
@@ -106,7 +120,7 @@ func (p *partition) follow() (came bool, err error) {
 		}
 		beat := min(p.cursor.log.config.Timeout, p.cursor.log.config.Lease/2)
 		ctx, cancel := context.WithTimeout(p.ctx, 4*beat)
-		batch, err := p.consumer.Fetch(fetchSize, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(beat))
+		batch, err := p.consumer.Fetch(fetchSize, jetstream.FetchMaxBytes(p.budget()), jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(beat))
 		if err == nil {
 			for m := range batch.Messages() {
 				if err == nil {
@@ -161,7 +175,7 @@ func (p *partition) reset() error {
 	defer cancel()
 	p.cursor.mu.Lock()
 	p.behind += uint64(len(p.ready))
-	p.ready = nil
+	p.ready, p.bytes, p.alien = nil, 0, delivery{}
 	for i := range p.hand {
 		p.hand[i].stale = true
 	}
@@ -177,14 +191,20 @@ func (p *partition) reset() error {
 }
 
 // countExpired looks, behind a reset, for how many of those that it has not fetched there are
-// no more. What was too old while nobody worked on the partition is not known.
+// no more. What was too old before this instance had the partition is not known.
 func (p *partition) countExpired(ctx context.Context) error {
-	if p.cursor.log.config.MaxAge == 0 {
-		return nil
-	}
 	info, err := p.consumer.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("asking for the consumer: %w", err)
+	}
+	p.cursor.mu.Lock()
+	known, handed := p.known, p.handed
+	if p.known = true; !known {
+		p.behind = info.NumPending
+	}
+	p.cursor.mu.Unlock()
+	if !known || p.cursor.log.config.MaxAge == 0 {
+		return nil
 	}
 	state, err := p.cursor.log.stream.Info(ctx)
 	if err != nil {
@@ -192,7 +212,7 @@ func (p *partition) countExpired(ctx context.Context) error {
 	}
 	p.cursor.mu.Lock()
 	defer p.cursor.mu.Unlock()
-	if state.State.FirstSeq > p.handed+1 { // or all that is gone was fetched
+	if state.State.FirstSeq > handed+1 && handed == p.handed { // or all that is gone was fetched
 		p.has(info.NumPending)
 	}
 	return nil
@@ -221,6 +241,7 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 		return last, errMissing
 	}
 	c, position := p.cursor, meta.Sequence.Stream
+	ours := isEvent(m.Headers(), m.Data())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -236,30 +257,33 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 		if p.ready[i].position == position {
 			p.ready[i] = delivery{position: position, message: m}
 		}
-	case !isEvent(m.Headers(), m.Data()):
+	case !ours:
 		p.behind = meta.NumPending
-		c.log.config.Logger.WithField("sink", c.name).WithField("position", position).Warn("jetstream: somebody else's message is passed over: it is no event")
+		p.alien = delivery{position: position, message: m}
+		p.passAlien()
+		p.logger().WithField("partition", p.number).WithField("position", position).Warn("jetstream: somebody else's message is passed over: it is no event")
 	default:
 		p.behind = meta.NumPending
 		p.ready = append(p.ready, delivery{position: position, message: m})
+		p.bytes += len(m.Data())
 		c.wake()
 	}
 	return meta.Sequence.Consumer, nil
 }
 
-// isEvent says whether a message is one of this package's. Whoever may publish on the subjects
-// can put something else there. Whoever wants to be taken for a registry can be, too, so there
-// is no closer look.
+// isEvent says whether a message may be one of this package's. Whoever may publish on the
+// subjects can put something else there, which no sink should have to make sense of.
 func isEvent(header nats.Header, data []byte) bool {
 	_, ours := header[repositoryHeader]
-	return ours && len(data) > 1 && data[0] == '{' && data[len(data)-1] == '}'
+	return ours && len(data) > 0 && data[0] == '{' && json.Valid(data)
 }
 
 // waitForRoom returns false if there will be none.
 func (p *partition) waitForRoom() bool {
+	budget := p.budget()
 	for {
 		p.cursor.mu.Lock()
-		p.waits = len(p.ready) >= ahead
+		p.waits = len(p.ready) >= ahead || p.bytes >= budget
 		waits := p.waits
 		p.cursor.mu.Unlock()
 		if !waits {
@@ -283,9 +307,23 @@ func (p *partition) settle(position uint64) {
 	p.settled = last.position
 	p.hand = p.hand[n:]
 	p.tries.settle(p.settled)
+	defer p.passAlien()
 	if !last.stale && p.ctx.Err() == nil {
 		p.acknowledge(last.message) // if that is lost, the message comes again, and is acknowledged then
 	}
+}
+
+// passAlien settles a message that is no event when everything in front of it is settled. The
+// caller holds the cursor's lock.
+func (p *partition) passAlien() {
+	if p.alien.message == nil || len(p.hand)+len(p.ready) > 0 || p.alien.position <= p.settled {
+		return
+	}
+	p.settled, p.handed = p.alien.position, p.alien.position
+	if p.ctx.Err() == nil {
+		p.acknowledge(p.alien.message)
+	}
+	p.alien = delivery{}
 }
 
 // acknowledge has a message acknowledged, and all in front of it. The client may keep whoever

@@ -50,6 +50,10 @@ type block struct {
 // mostQueued is how many events wait in memory with Config.Queued, before a Write waits.
 const mostQueued = 1 << 14
 
+// mostHeaders is how many bytes a message's headers may have: the servers take 64 KiB, with
+// those of their own.
+const mostHeaders = 60 << 10
+
 func newPublisher(s *sender, sp *spill, l *log) *publisher {
 	p := &publisher{
 		config: &l.config, limit: int64(l.stream.CachedInfo().Config.MaxMsgSize), sender: s, spill: sp, trim: l.trim,
@@ -64,13 +68,19 @@ func newPublisher(s *sender, sp *spill, l *log) *publisher {
 // that, nobody knows: they may come out all the same.
 func (p *publisher) write(ctx context.Context, events []*notifications.Event) error {
 	b := &block{ctx: ctx, size: len(events), events: events, result: make(chan error, 1)}
+	data := make([]byte, 0, 640*len(events))
 	for _, e := range events {
-		m, err := p.config.message(e)
+		var m *nats.Msg
+		var err error
+		m, data, err = p.config.message(e, data)
 		if err != nil {
 			return fmt.Errorf("jetstream: event %q: %w", e.ID, err)
 		}
 		if limit := p.limitNow(); int64(m.Size()) > limit {
 			return &SizeError{e.ID, m.Size(), limit}
+		}
+		if size := m.Size() - len(m.Data); size > mostHeaders {
+			return &SizeError{e.ID, size, mostHeaders}
 		}
 		b.messages = append(b.messages, m)
 	}
@@ -89,8 +99,16 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 	case err := <-b.result:
 		return err
 	default:
+		p.withdraw(b)
 		return fmt.Errorf("jetstream: writing: %w", context.Cause(ctx))
 	}
+}
+
+// withdraw takes a block out whose caller has gone.
+func (p *publisher) withdraw(b *block) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = slices.DeleteFunc(p.queue, func(other *block) bool { return other == b })
 }
 
 // limitNow returns how large a message may be that those take that this is connected to. A
@@ -218,16 +236,15 @@ func (p *publisher) put(blocks []*block) error {
 	case len(rest) == 0 || err == nil:
 		return nil
 	case isRefused(err) && len(blocks) == 1:
-		p.refuse(rest[0], err)
-		return nil
+		return p.refuse(rest[0], err)
 	case isRefused(err): // somewhere in there
 		p.alone = len(rest)
-		return nil
-	case isFull(err) && p.makesRoom():
 		return nil
 	case p.spill != nil:
 		p.spill.begins(err)
 		return p.divert(rest)
+	case isFull(err) && p.makesRoom():
+		return nil
 	case isFull(err) && rest[0].result != nil: // where the batch has ended
 		p.finish(rest[0], &FullError{p.config.Stream, err})
 		return nil
@@ -252,8 +269,8 @@ func (p *publisher) makesRoom() bool {
 	return err == nil && events > 0
 }
 
-// store puts blocks into the stream, gives those their results that are done with, and returns
-// the rest.
+// store puts blocks into the stream, gives those their results that are done with, as soon as
+// they are, and returns the rest.
 func (p *publisher) store(blocks []*block) (rest []*block, err error) {
 	var all []*nats.Msg
 	for _, b := range blocks {
@@ -265,18 +282,44 @@ func (p *publisher) store(blocks []*block) (rest []*block, err error) {
 		ctx, cancel = context.WithTimeout(ctx, spillAfter)
 		defer cancel()
 	}
-	stored, err := p.sender.send(ctx, all, p.config.Timeout)
-	for len(blocks) > 0 {
-		b := blocks[0]
-		n := min(stored, len(b.messages))
+	now := &underWay{publisher: p, blocks: blocks}
+	stored, err := p.sender.send(ctx, all, p.config.Timeout, now.progress)
+	now.progress(stored)
+	return now.end(), err
+}
+
+// underWay are blocks that are being stored.
+type underWay struct {
+	*publisher
+
+	mu     sync.Mutex // guards the rest
+	blocks []*block   // that are not done with
+	stored int        // messages
+	over   bool       // nobody asks any more
+}
+
+// progress says how many messages are stored by now.
+func (u *underWay) progress(stored int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for len(u.blocks) > 0 && u.stored < stored && !u.over {
+		b := u.blocks[0]
+		n := min(stored-u.stored, len(b.messages))
 		b.messages, b.events = b.messages[n:], b.events[n:]
-		if stored -= n; len(b.messages) > 0 {
+		if u.stored += n; len(b.messages) > 0 {
 			break
 		}
-		p.finish(b, nil)
-		blocks = blocks[1:]
+		u.finish(b, nil)
+		u.blocks = u.blocks[1:]
 	}
-	return blocks, err
+}
+
+// end returns what is not done with. A call that does not come back changes nothing any more.
+func (u *underWay) end() []*block {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.over = true
+	return u.blocks
 }
 
 // divert puts blocks into the spill.
@@ -294,25 +337,44 @@ func (p *publisher) divert(blocks []*block) error {
 	return err
 }
 
-// refuse is for a block that the servers do not take, whatever the time.
-func (p *publisher) refuse(b *block, why error) {
-	if b.result != nil {
+// refuse is for a block that the servers do not take, whatever the time. If nobody waits for it,
+// each of its events is tried alone.
+func (p *publisher) refuse(b *block, why error) error {
+	switch {
+	case b.result != nil:
 		p.finish(b, fmt.Errorf("jetstream: refused: %w", why))
+		return nil
+	case len(b.messages) > 1:
+		p.split(b)
+		return nil
+	}
+	var err error
+	if p.spill != nil {
+		err = p.spill.bury(p.ctx, b.events[0], why)
+	} else {
+		err = p.config.Hub.DeadLetters.Put(p.ctx, p.config.letter(b.events[0], why))
+	}
+	if err == nil {
+		p.finish(b, nil)
+	}
+	return err // it is tried again
+}
+
+// split puts a block of its own for each event in the place of one.
+func (p *publisher) split(b *block) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.queue, b)
+	if i < 0 {
 		return
 	}
-	for _, e := range b.events {
-		var err error
-		if p.spill != nil {
-			err = p.spill.bury(p.ctx, e, why)
-		} else {
-			err = p.config.Hub.DeadLetters.Put(p.ctx, p.config.letter(e, why))
-		}
-		if err != nil {
-			p.config.Logger.WithError(errors.Join(why, err)).WithField("event.id", e.ID).WithField("repository", e.Target.Repository).
-				Error("jetstream: an event is lost: neither the stream takes it, nor do the dead letters")
-		}
+	var each []*block
+	for n := range b.messages {
+		each = append(each, &block{ctx: b.ctx, size: 1, events: b.events[n : n+1], messages: b.messages[n : n+1]})
 	}
-	p.finish(b, nil)
+	p.queued -= b.size - len(each)
+	p.queue = slices.Replace(p.queue, i, i+1, each...)
+	p.alone = len(each)
 }
 
 // finish takes a block out of the queue, with its result.
@@ -381,6 +443,6 @@ func (p *publisher) close(ctx context.Context) error {
 	if p.spill != nil {
 		errs = append(errs, p.spill.close(ctx))
 	}
-	p.sender.close()
+	go p.sender.close() // the client may keep it
 	return errors.Join(errs...)
 }

@@ -24,13 +24,13 @@ type sender struct {
 
 	// These belong to who sends.
 	batch    *batcher
-	inDoubt  bool // something may be under way that nobody has heard of
-	unproved int  // how often in a row a server did not know what another had taken
+	doubts   doubts
+	unproved int // how often in a row a server did not know what another had taken
 }
 
 func newSender(nc *nats.Conn, config *Config, saw func(uint64)) (*sender, error) {
 	b, err := newBatcher(nc, config.Window)
-	s := &sender{nc: nc, replicas: config.Replicas, saw: saw, turn: make(chan struct{}, 1), batch: b, inDoubt: true} // by the last run
+	s := &sender{nc: nc, replicas: config.Replicas, saw: saw, turn: make(chan struct{}, 1), batch: b, doubts: doubts{any: true}} // by the last run
 	s.payload.Store(nc.MaxPayload())
 	return s, err
 }
@@ -43,10 +43,10 @@ type sent struct {
 	err    error
 }
 
-// send returns how many messages, from the front, are stored. It waits so long for each answer,
-// and no longer than ctx. The client may: while it connects, and while the network takes
+// send returns how many messages, from the front, are stored, and tells it meanwhile. It waits so
+// long for each answer, and no longer than ctx. The client may: while it connects, and while the network takes
 // nothing, it keeps whoever calls it. Who comes next then waits for that.
-func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
+func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration, progress func(stored int)) (stored int, err error) {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -56,7 +56,7 @@ func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Du
 	go func() {
 		defer func() { <-s.turn }()
 		var r sent
-		r.stored, r.err = s.sendNow(ctx, messages, timeout)
+		r.stored, r.err = s.sendNow(ctx, messages, timeout, progress)
 		result <- r
 	}()
 	select {
@@ -77,7 +77,7 @@ func (s *sender) send(ctx context.Context, messages []*nats.Msg, timeout time.Du
 // stopGrace is how long what was cancelled may take to say so.
 const stopGrace = 100 * time.Millisecond
 
-func (s *sender) sendNow(ctx context.Context, messages []*nats.Msg, timeout time.Duration) (stored int, err error) {
+func (s *sender) sendNow(ctx context.Context, messages []*nats.Msg, timeout time.Duration, progress func(stored int)) (stored int, err error) {
 	switch status := s.nc.Status(); status {
 	case nats.CONNECTED:
 	case nats.CLOSED:
@@ -86,18 +86,24 @@ func (s *sender) sendNow(ctx context.Context, messages []*nats.Msg, timeout time
 		return 0, fmt.Errorf("connection: %v", status) // or the client would keep it until it is back
 	}
 	s.payload.Store(s.nc.MaxPayload())
-	doubt := s.inDoubt
-	s.inDoubt = true
-	stored, err = s.batch.send(ctx, messages, timeout)
+	if s.replicas > 1 && s.doubts.has(messages) {
+		progress = func(int) {} // they have to be proved first
+	}
+	stored, err = s.batch.send(ctx, messages, timeout, progress)
 	s.saw(s.batch.last)
-	if !doubt || stored == 0 || s.replicas == 1 {
-		s.inDoubt = doubt || err != nil
+	if s.replicas == 1 {
 		return stored, err
 	}
-	if proof := s.prove(ctx, messages[stored-1], timeout); proof != nil {
-		return 0, errors.Join(err, proof)
+	if i := s.doubts.last(messages[:stored]); i >= 0 {
+		if proof := s.prove(ctx, messages[i], timeout); proof != nil {
+			s.doubts.add(messages)
+			return 0, errors.Join(err, proof)
+		}
 	}
-	s.inDoubt = err != nil
+	s.doubts.remove(messages[:stored])
+	if err != nil {
+		s.doubts.add(messages[stored:])
+	}
 	return stored, err
 }
 

@@ -149,13 +149,14 @@ func (d *drain) Deliver(ctx context.Context, events ...*notifications.Event) (se
 
 func (d *drain) send(ctx context.Context, events []*notifications.Event) (int, error) {
 	messages := make([]*nats.Msg, len(events))
+	var data []byte
 	for i, e := range events {
 		var err error
-		if messages[i], err = d.config.message(e); err != nil {
+		if messages[i], data, err = d.config.message(e, data); err != nil {
 			return 0, fmt.Errorf("event %q: %w", e.ID, err)
 		}
 	}
-	return d.sender.send(ctx, messages, d.config.Timeout)
+	return d.sender.send(ctx, messages, d.config.Timeout, func(int) {})
 }
 
 func (d *drain) Write(ctx context.Context, events ...*notifications.Event) error {

@@ -64,9 +64,7 @@ func (s *steward) run() {
 		} else {
 			faults.over(log, "jetstream: partitions are shared out again")
 		}
-		for _, p := range s.all() {
-			p.storeTries(s.ctx)
-		}
+		s.storeTries()
 		if n%5 == 4 {
 			s.attend()
 		}
@@ -82,6 +80,14 @@ func (s *steward) run() {
 				return
 			}
 		}
+	}
+}
+
+func (s *steward) storeTries() {
+	ctx, cancel := context.WithTimeout(s.ctx, s.log.config.Timeout)
+	defer cancel()
+	for _, p := range s.all() {
+		p.storeTries(ctx)
 	}
 }
 
@@ -306,11 +312,12 @@ func (s *steward) giveBack(all bool) {
 	}
 	ctx, cancel := context.WithTimeout(s.patience, s.log.config.Timeout)
 	defer cancel()
-	for _, p := range gone { // acknowledgements come before the next instance does
-		p.sendAck()
-	}
-	_ = s.log.nc.FlushWithContext(ctx)
 	var wg sync.WaitGroup
+	for _, p := range gone { // acknowledgements come before the next instance does
+		wg.Go(p.sendAck)
+	}
+	wg.Wait()
+	_ = s.log.nc.FlushWithContext(ctx)
 	for _, p := range gone {
 		wg.Go(func() {
 			p.cancel()

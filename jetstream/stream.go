@@ -110,6 +110,8 @@ func (c *Config) compare(has jetstream.StreamConfig) error {
 		{"acknowledgements", !has.NoAck, true},
 		{"sealed", has.Sealed, false},
 		{"mirror", has.Mirror != nil, false},
+		{"sources", len(has.Sources), 0},
+		{"persist mode", has.PersistMode, jetstream.DefaultPersistMode},
 		{"subject transform", has.SubjectTransform != nil, false},
 		{"consumer limits", has.ConsumerLimits, jetstream.StreamConsumerLimits{}},
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -24,21 +25,32 @@ func partitionOf(repository string, partitions int) int {
 	return int(h.Sum32() % uint32(partitions))
 }
 
-// message returns an event as the stream has it.
-func (c *Config) message(e *notifications.Event) (*nats.Msg, error) {
-	data, err := e.AppendJSON(nil)
+// message returns an event as the stream has it. Its data is at the end of what it is given, and
+// both are returned.
+func (c *Config) message(e *notifications.Event, data []byte) (*nats.Msg, []byte, error) {
+	at := len(data)
+	data, err := e.AppendJSON(data)
 	if err != nil {
-		return nil, err
+		return nil, data, err
 	}
 	m := &nats.Msg{
-		Subject: fmt.Sprintf("%s.%d.%.64s", c.Subject, partitionOf(e.Target.Repository, c.Partitions), token(e.Action)),
+		Subject: c.subject(e),
 		Header:  nats.Header{repositoryHeader: {headerValue(e.Target.Repository)}},
-		Data:    data,
+		Data:    data[at:len(data):len(data)],
 	}
 	if e.ID != "" {
 		m.Header[jetstream.MsgIDHeader] = []string{headerValue(e.ID)}
 	}
-	return m, nil
+	return m, data, nil
+}
+
+// mostAction is how many characters of an action a subject has.
+const mostAction = 64
+
+func (c *Config) subject(e *notifications.Event) string {
+	action := token(e.Action)
+	action = action[:min(len(action), mostAction)]
+	return c.Subject + "." + strconv.Itoa(partitionOf(e.Target.Repository, c.Partitions)) + "." + action
 }
 
 // partitionSubject is what a partition's messages are found by.
@@ -46,7 +58,7 @@ func (c *Config) partitionSubject(partition int) string {
 	return fmt.Sprintf("%s.%d.>", c.Subject, partition)
 }
 
-// token returns a word as a piece of a subject.
+// token returns a word as a piece of a subject, of ASCII alone.
 func token(s string) string {
 	if s == "" {
 		return "_"

@@ -111,6 +111,12 @@ func (c *cursor) Attempts(ids ...string) (attempts int, first time.Time) {
 	return attempts, first
 }
 
+// triesOf are a partition's as the bucket has them.
+type triesOf struct {
+	Stream time.Time `json:"stream"` // when it was made: another one has other positions
+	Tries  []try     `json:"tries"`
+}
+
 // loadTries asks for what others have remembered.
 func (p *partition) loadTries(ctx context.Context) error {
 	entry, err := p.cursor.log.attempts.Get(ctx, p.triesKey())
@@ -120,8 +126,9 @@ func (p *partition) loadTries(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("asking for attempts: %w", err)
 	}
-	if json.Unmarshal(entry.Value(), &p.tries.all) != nil {
-		p.tries.all = nil // somebody else's
+	var t triesOf
+	if json.Unmarshal(entry.Value(), &t) == nil && t.Stream.Equal(p.cursor.log.created()) {
+		p.tries.all = t.Tries
 	}
 	return nil
 }
@@ -140,7 +147,7 @@ func (p *partition) storeTries(ctx context.Context) {
 		err = p.cursor.log.attempts.Purge(ctx, p.triesKey())
 	} else {
 		var data []byte
-		if data, err = json.Marshal(all); err == nil {
+		if data, err = json.Marshal(triesOf{p.cursor.log.created(), all}); err == nil {
 			_, err = p.cursor.log.attempts.Put(ctx, p.triesKey(), data)
 		}
 	}

@@ -23,13 +23,9 @@ func (l *log) trim(ctx context.Context) (events uint64, err error) {
 	if state.Msgs == 0 {
 		return 0, nil
 	}
-	settled, err := l.settledByAll(ctx, state.LastSeq)
-	if err != nil {
+	to := state.FirstSeq + (state.LastSeq-state.FirstSeq)/4
+	if to, err = l.settledByAll(ctx, to); err != nil || to < state.FirstSeq {
 		return 0, err
-	}
-	to := min(settled, state.FirstSeq+(state.LastSeq-state.FirstSeq)/4)
-	if to < state.FirstSeq {
-		return 0, nil
 	}
 	if err := l.stream.Purge(ctx, jetstream.WithPurgeSequence(to+1)); err != nil {
 		return 0, fmt.Errorf("making room: %w", err)
@@ -38,8 +34,9 @@ func (l *log) trim(ctx context.Context) (events uint64, err error) {
 }
 
 // settledByAll returns the last position, at most that, up to which every sink has settled
-// everything, whether an instance has it or not.
-func (l *log) settledByAll(ctx context.Context, last uint64) (uint64, error) {
+// everything, whether an instance has it or not. What a consumer has still to deliver only the
+// stream's leader knows: the consumer's may be behind.
+func (l *log) settledByAll(ctx context.Context, to uint64) (uint64, error) {
 	places := make(map[string]bool)
 	names := l.stream.ConsumerNames(ctx)
 	for name := range names.Name() {
@@ -47,12 +44,12 @@ func (l *log) settledByAll(ctx context.Context, last uint64) (uint64, error) {
 			places[name] = true
 		}
 	}
+	var infos []*jetstream.ConsumerInfo
 	consumers := l.stream.ListConsumers(ctx)
-	settled := last
 	for c := range consumers.Info() {
-		delete(places, c.Name)
-		if strings.HasPrefix(c.Name, consumerPrefix) && c.NumPending+uint64(c.NumAckPending) > 0 { // or there is nothing behind it
-			settled = min(settled, c.AckFloor.Stream)
+		if places[c.Name] {
+			delete(places, c.Name)
+			infos = append(infos, c)
 		}
 	}
 	if err := errors.Join(names.Err(), consumers.Err(), ctx.Err()); err != nil {
@@ -61,5 +58,17 @@ func (l *log) settledByAll(ctx context.Context, last uint64) (uint64, error) {
 	if len(places) > 0 {
 		return 0, fmt.Errorf("asking for the sinks: %d of their consumers have no leader", len(places))
 	}
-	return settled, nil
+	for _, c := range infos {
+		if c.AckFloor.Stream >= to {
+			continue
+		}
+		next, err := l.messageBehind(ctx, c.AckFloor.Stream, c.Config.FilterSubject)
+		if err != nil {
+			return 0, err
+		}
+		if next != nil && next.Sequence <= to {
+			to = next.Sequence - 1
+		}
+	}
+	return to, nil
 }
