@@ -23,9 +23,10 @@ type cursor struct {
 	turn       int
 	hand       []*partition // whose events Next has returned, and Settle has not been told of
 	settled    uint64
-	expired    uint64 // too old before they were fetched
-	gone       uint64 // was pending when the place was forgotten
-	forgotten  bool
+	expired    uint64          // too old before they were fetched
+	gone       uint64          // was pending when the place was forgotten
+	forgotten  bool            // the place is
+	ended      bool            // the hub has closed it
 	lease      context.Context // of all of it
 	lost       context.CancelFunc
 	closed     bool
@@ -166,17 +167,18 @@ func (c *cursor) Lease() context.Context {
 func (c *cursor) Lag() notifications.Lag {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pending := c.pending()
-	return notifications.Lag{
-		Accepted: c.settled + pending + c.expired + c.gone, Pending: pending,
-		Dropped: map[string]uint64{notifications.DroppedExpired: c.expired},
+	lag := notifications.Lag{Pending: c.pending(), Dropped: map[string]uint64{notifications.DroppedExpired: c.expired}}
+	lag.Accepted = c.settled + lag.Pending + c.expired
+	if c.forgotten && c.ended {
+		lag.Pending = 0 // nobody will get it
 	}
+	return lag
 }
 
 // pending is called with the lock held.
 func (c *cursor) pending() (n uint64) {
 	if c.forgotten {
-		return 0
+		return c.gone
 	}
 	for _, p := range c.partitions {
 		n += uint64(len(p.hand)+len(p.ready)) + p.behind
@@ -184,7 +186,7 @@ func (c *cursor) pending() (n uint64) {
 	return n
 }
 
-// forget counts what is pending as gone: nobody will get it.
+// forget counts what is pending now, and goes on counting it when the partitions are gone.
 func (c *cursor) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

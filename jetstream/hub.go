@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,7 +26,7 @@ type Hub struct {
 	feed    *feed
 	letters *DeadLetters
 
-	closing  sync.Once
+	closing  atomic.Bool
 	closed   chan struct{} // closed when closeErr is final
 	closeErr error
 }
@@ -149,10 +149,11 @@ func (h *Hub) Stat() Stats {
 // next start. The connection stays open. A second Close waits for the first, and returns what
 // that does.
 func (h *Hub) Close(ctx context.Context) error {
-	h.closing.Do(func() {
+	if h.closing.CompareAndSwap(false, true) {
 		defer close(h.closed)
 		h.closeErr = errors.Join(h.Hub.Close(ctx), h.log.end(ctx))
-	})
+		return h.closeErr
+	}
 	select {
 	case <-h.closed:
 		return h.closeErr

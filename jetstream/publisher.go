@@ -354,6 +354,11 @@ func (p *publisher) refuse(b *block, why error) error {
 	} else {
 		err = p.config.Hub.DeadLetters.Put(p.ctx, p.config.letter(b.events[0], why))
 	}
+	if isRefused(err) { // too large for that, too
+		p.config.Logger.WithError(errors.Join(why, err)).WithField("event.id", b.events[0].ID).WithField("repository", b.events[0].Target.Repository).
+			Error("jetstream: an event is lost: neither the stream takes it, nor do the dead letters")
+		err = nil
+	}
 	if err == nil {
 		p.finish(b, nil)
 	}

@@ -343,16 +343,24 @@ func (s *steward) end() {
 // Close gives up what the cursor has; its steward gives it back.
 func (c *cursor) Close() error {
 	c.mu.Lock()
-	c.closed = true
+	c.ended = true
 	c.mu.Unlock()
-	c.steward.cancel()
+	c.shut()
 	return nil
 }
 
-// stop closes it, and waits until everything is given back. When ctx ends, what is left ends
+// shut has it take and give nothing any more.
+func (c *cursor) shut() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.steward.cancel()
+}
+
+// stop shuts it, and waits until everything is given back. When ctx ends, what is left ends
 // by itself; what the client keeps ends with the connection.
 func (c *cursor) stop(ctx context.Context) {
-	_ = c.Close()
+	c.shut()
 	waitFor(ctx, c.steward.done, c.steward.hurry)
 }
 

@@ -152,9 +152,9 @@ func TestAlien(t *testing.T) {
 	require.NoError(t, h.Add("fake", fake))
 	nc := connect(t, c.URL())
 	events := sinktest.Events("repo", 30)
-	for i, alien := range []string{"", "text", `{"id":`} {
+	for i, alien := range []string{"", "{no JSON}", `{"id":`} {
 		require.NoError(t, h.Write(t.Context(), events[10*i:10*i+10]...))
-		_, err := nc.Request("notifications.0.push", []byte(alien), time.Second)
+		_, err := nc.RequestMsg(&nats.Msg{Subject: "notifications.0.push", Header: nats.Header{"Repository": {"repo"}}, Data: []byte(alien)}, time.Second)
 		require.NoError(t, err)
 	}
 	assert.Equal(t, sinktest.IDs(events), sinktest.IDs(fake.Wait(t, 30)))

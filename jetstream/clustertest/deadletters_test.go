@@ -75,3 +75,21 @@ func TestDeadLetters(t *testing.T) {
 	}
 	assert.Zero(t, letters())
 }
+
+// TestRemoveCounts: what a sink has not had when it is removed is counted as that.
+func TestRemoveCounts(t *testing.T) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	t.Cleanup(receiver.Close)
+	h := one(t)(t, nil)
+	e, err := notifications.NewEndpoint("hook", receiver.URL, notifications.EndpointConfig{Logger: quiet()})
+	require.NoError(t, err)
+	require.NoError(t, h.Add("hook", e))
+	require.NoError(t, h.Write(t.Context(), sinktest.Events("repo", 100)...))
+	sinktest.Eventually(t, func() bool { return e.Metrics().Pending == 100 }, "pending")
+	require.NoError(t, h.Remove(t.Context(), "hook"))
+	m := e.Metrics()
+	assert.NoError(t, sinktest.Conserved(m.Metrics))
+	assert.EqualValues(t, 100, m.Accepted)
+	assert.EqualValues(t, 100, m.Dropped[notifications.DroppedRemoved])
+	require.NoError(t, e.Close(t.Context()))
+}

@@ -2,11 +2,14 @@ package clustertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -186,4 +189,42 @@ func TestQueuedLost(t *testing.T) {
 	defer cancel()
 	assert.ErrorContains(t, a.hub.Close(ctx), "7 events were queued")
 	a.lossy = true
+}
+
+// TestCloseTwice: a second Close whose context ends early costs the first nothing.
+func TestCloseTwice(t *testing.T) {
+	a := newAway(t, func(c *jetstream.Config) { c.Queued = true })
+	a.proxy.Cut(true)
+	events := sinktest.Events("repo", 100)
+	require.NoError(t, a.hub.Write(t.Context(), events...))
+	first := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		first <- a.hub.Close(ctx)
+	}()
+	sinktest.Eventually(t, func() bool { return errors.Is(a.hub.Write(t.Context()), notifications.ErrSinkClosed) }, "closing")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, a.hub.Close(ctx), context.DeadlineExceeded)
+	a.proxy.Cut(false)
+	require.NoError(t, <-first)
+	a.wait(t, events)
+}
+
+// TestSmallerServer: an event that is queued, and too large for the server that comes back, is
+// told of and holds nothing up.
+func TestSmallerServer(t *testing.T) {
+	log := new(book)
+	a := newAway(t, func(c *jetstream.Config) { c.Queued, c.Logger = true, log.logger() })
+	a.proxy.Cut(true)
+	events := sinktest.Events("repo", 10)
+	events[3].Target.URL = strings.Repeat("x", 100<<10)
+	require.NoError(t, a.hub.Write(t.Context(), events...))
+	a.cluster.Kill(0)
+	a.cluster.Change(0, func(o *server.Options) { o.MaxPayload = 64 << 10 })
+	require.NoError(t, a.cluster.Restart(0))
+	a.proxy.Cut(false)
+	a.wait(t, append(append([]*notifications.Event(nil), events[:3]...), events[4:]...))
+	assert.Contains(t, log.String(), "an event is lost")
 }
