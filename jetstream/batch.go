@@ -65,8 +65,9 @@ type batch struct {
 // says why the rest is not, or that nobody knows. It ends at the latest when no answer has
 // come for the timeout.
 func (b *batcher) send(ctx context.Context, messages []*nats.Msg, timeout time.Duration, progress func(stored int)) (stored int, err error) {
-	// The servers say how far they are each time that a quarter of the window is stored.
-	flow := max(1, b.window/4)
+	// The servers say how far they are each time that an eighth of the window is stored, and
+	// who waits for that writes on while the rest is.
+	flow := max(1, b.window/8)
 	now := &batch{batcher: b, timeout: timeout, progress: progress, prefix: fmt.Sprintf("%s.%s.%d.fail.", b.inbox, newID(), flow)}
 	for i, m := range messages {
 		if ctx.Err() != nil {

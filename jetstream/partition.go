@@ -59,10 +59,12 @@ type delivery struct {
 	stale    bool // the consumer was reset since: its acknowledgement would count wrongly
 }
 
-// How much is fetched at once, at most, and how much is read ahead, besides: messages of each
-// partition, and bytes of all of a sink's.
+// How much is fetched at once, at most and at first, and how much is read ahead, besides:
+// messages of each partition, and bytes of all of a sink's. A limit of bytes cannot be given to
+// the client, which counts them in another way than the servers, and loses what is between.
 const (
 	fetchSize  = 1024
+	firstSize  = 64
 	ahead      = 1024
 	aheadBytes = 32 << 20
 )
@@ -113,16 +115,19 @@ func (p *partition) follow() (came bool, err error) {
 	if err := p.reset(); err != nil {
 		return false, err
 	}
-	var last uint64 // delivery, which the consumer counts
+	var last uint64   // delivery, which the consumer counts
+	most := firstSize // how many to fetch
 	for {
 		if !p.waitForRoom() {
 			return came, p.ctx.Err()
 		}
 		beat := min(p.cursor.log.config.Timeout, p.cursor.log.config.Lease/2)
 		ctx, cancel := context.WithTimeout(p.ctx, 4*beat)
-		batch, err := p.consumer.Fetch(fetchSize, jetstream.FetchMaxBytes(p.budget()), jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(beat))
+		batch, err := p.consumer.Fetch(most, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(beat))
 		if err == nil {
+			n, bytes := 0, 1
 			for m := range batch.Messages() {
+				n, bytes = n+1, bytes+len(m.Data())
 				if err == nil {
 					last, err = p.take(m, last)
 				}
@@ -131,9 +136,12 @@ func (p *partition) follow() (came bool, err error) {
 				}
 			}
 			err = errors.Join(err, batch.Error())
+			if n > 0 { // those to come are like them
+				most = max(1, min(fetchSize, n*p.budget()/bytes))
+			}
 		}
 		cancel()
-		if err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+		if err != nil && !isEndOfFetch(err) {
 			return came, err
 		}
 		came = true
@@ -142,6 +150,11 @@ func (p *partition) follow() (came bool, err error) {
 			return came, errUneven
 		}
 	}
+}
+
+// isEndOfFetch says whether no more comes because there is no more.
+func isEndOfFetch(err error) bool {
+	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // errUneven is of a consumer that does not count what is acknowledged: an acknowledgement from

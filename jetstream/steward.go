@@ -357,11 +357,16 @@ func (c *cursor) shut() {
 	c.steward.cancel()
 }
 
-// stop shuts it, and waits until everything is given back. When ctx ends, what is left ends
-// by itself; what the client keeps ends with the connection.
+// stop shuts it, and waits until everything is given back. When ctx ends, which it may have with
+// the sinks, there is a moment left for that; what is left then ends by itself, and what the
+// client keeps, with the connection.
 func (c *cursor) stop(ctx context.Context) {
 	c.shut()
-	waitFor(ctx, c.steward.done, c.steward.hurry)
+	if waitFor(ctx, c.steward.done, func() {}) {
+		return
+	}
+	c.steward.hurry()
+	waitFor(ctx, c.steward.done, func() {})
 }
 
 // waitFor waits for done until ctx ends; then it cancels, and waits a moment.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"hash/fnv"
 	"os"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 	"go.uber.org/goleak"
 )
 
+var long = flag.Bool("long", false, "also what takes a minute")
+
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// Of a stock application this one outlives Shutdown.
@@ -23,8 +26,8 @@ func TestMain(m *testing.M) {
 
 // TestRun runs the program as it is without arguments.
 func TestRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("elections and leases take some seconds")
+	if !*long {
+		t.Skip("elections and leases take some seconds: -long")
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var out bytes.Buffer
@@ -83,10 +86,10 @@ func (c *cancels) Write(b []byte) (int, error) {
 
 // TestInterrupted: whoever ends it in the middle hears just that, and finds nothing left.
 func TestInterrupted(t *testing.T) {
-	for _, when := range []string{"kill: server", "cut: registry"} {
+	for i, when := range []string{"kill: server", "cut: registry"} {
 		t.Run(when, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("elections take some seconds")
+			if !*long && i > 0 {
+				t.Skip("elections take some seconds: -long")
 			}
 			t.Setenv("TMPDIR", t.TempDir())
 			ctx, cancel := context.WithCancel(t.Context())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -194,4 +195,51 @@ func TestDeletedEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, records, 1)
 	assert.Equal(t, more[0].ID, records[0].Event.ID)
+}
+
+// TestCloseGivesBack: a sink that takes all of Close's time costs nobody the time of a lease.
+func TestCloseGivesBack(t *testing.T) {
+	c, err := Start(1, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	config := jetstream.Config{Lease: time.Hour, Logger: quiet()}
+	first := openHub(t, c.URL(), config)
+	held := new(sinktest.Fake)
+	t.Cleanup(held.Hold())
+	require.NoError(t, first.Add("sink", held))
+	events := sinktest.Events("repo", 10)
+	require.NoError(t, first.Write(t.Context(), events...))
+	held.WaitBusy(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.NoError(t, first.Close(ctx))
+	second := openHub(t, c.URL(), config)
+	fake := new(sinktest.Fake)
+	require.NoError(t, second.Add("sink", fake))
+	assert.Equal(t, sinktest.IDs(events), sinktest.IDs(fake.Wait(t, 10)))
+}
+
+// TestBacklog: what is read at once, in whatever sizes, comes without a gap.
+func TestBacklog(t *testing.T) {
+	c, err := Start(3, nil)
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	log := new(book)
+	config := jetstream.Config{Replicas: 3, Partitions: 4, Logger: log.logger()}
+	h := openHub(t, c.URL(), config)
+	fake := new(sinktest.Fake)
+	release := fake.Hold()
+	require.NoError(t, h.Add("sink", fake))
+	events := number(50, 100)
+	for i, e := range events {
+		if i%100 < 3 {
+			e.Target.URL = strings.Repeat("x", 200<<10)
+		}
+	}
+	for i := 0; i < len(events); i += 250 {
+		require.NoError(t, h.Write(t.Context(), events[i:i+250]...))
+	}
+	release()
+	assert.ElementsMatch(t, sinktest.IDs(events), sinktest.IDs(fake.Wait(t, len(events))))
+	assert.NotContains(t, log.String(), "a delivery is missing")
 }
