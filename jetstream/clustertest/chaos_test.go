@@ -26,6 +26,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 3, "how many rounds TestChaos has")
 	seed   = flag.Uint64("seed", 0, "what TestChaos's faults come from; zero: another each time")
+	long   = flag.Bool("long", false, "also what takes half a minute")
 	only   = flag.String("fault", "", "a pattern of the names of TestChaos's faults; empty: all")
 )
 

@@ -43,6 +43,9 @@ func TestNoRoom(t *testing.T) {
 // TestDiskIsFull: when the servers have no room on their disks, nothing works any more. When
 // they are started again with more, what they have acknowledged is there, and all go on.
 func TestDiskIsFull(t *testing.T) {
+	if !*long {
+		t.Skip("three servers that are started twice take some time: -long")
+	}
 	c := newChaos(t, nil, func(o *server.Options) { o.JetStreamMaxStore = 512 << 10 })
 	floors, err := c.floors()
 	require.NoError(t, err)
