@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"github.com/registry-notifications/notifications"
 	"github.com/registry-notifications/notifications/journal"
 )
+
+var long = flag.Bool("long", false, "also what takes a minute")
 
 func TestMain(m *testing.M) {
 	if child, err := runChild(os.Stdout); child {
@@ -31,6 +34,9 @@ func TestMain(m *testing.M) {
 
 // Each row still works, and is told as it should be.
 func TestShort(t *testing.T) {
+	if !*long {
+		t.Skip("go run ./bench -short does the same: -long")
+	}
 	var stdout bytes.Buffer
 	met, err := run([]string{"-short", "-json"}, &stdout, io.Discard)
 	if err != nil {

@@ -71,6 +71,9 @@ func Open(ctx context.Context, nc *nats.Conn, config Config) (*Hub, error) {
 	if l.stream, err = config.openStream(ctx, js); err != nil {
 		return nil, err
 	}
+	if err := config.mayPublish(ctx, nc); err != nil {
+		return nil, err
+	}
 	if l.leases, err = config.openLeases(ctx, js); err != nil {
 		return nil, err
 	}

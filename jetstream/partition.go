@@ -259,7 +259,9 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 	defer c.mu.Unlock()
 	switch {
 	case position <= p.settled:
-		p.acknowledge(m) // whose first one was lost; if this is, it comes again
+		if p.due == nil { // its first acknowledgement was lost; if this is, it comes again
+			p.acknowledge(m)
+		}
 	case position <= p.handed:
 		i := sort.Search(len(p.hand), func(i int) bool { return p.hand[i].position >= position })
 		if i < len(p.hand) && p.hand[i].position == position {

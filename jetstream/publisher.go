@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,7 @@ type publisher struct {
 	queue  []*block
 	queued int           // events in it for which nobody waits
 	room   chan struct{} // closed when there are less of these
+	why    error         // the last failure, until something is stored again
 	closed bool
 	lost   int // of these, at the end
 
@@ -44,6 +46,7 @@ type block struct {
 	size     int
 	events   []*notifications.Event // that are not stored yet
 	messages []*nats.Msg            // theirs
+	left     atomic.Int64           // how many these are
 	result   chan error             // has room for it; nil: nobody waits
 }
 
@@ -84,6 +87,7 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 		}
 		b.messages = append(b.messages, m)
 	}
+	b.left.Store(int64(b.size))
 	if p.config.Queued {
 		b.ctx, b.result = p.ctx, nil
 	}
@@ -99,16 +103,20 @@ func (p *publisher) write(ctx context.Context, events []*notifications.Event) er
 	case err := <-b.result:
 		return err
 	default:
-		p.withdraw(b)
+		if why := p.withdraw(b); why != nil {
+			return fmt.Errorf("jetstream: writing: %w: %w", context.Cause(ctx), why)
+		}
 		return fmt.Errorf("jetstream: writing: %w", context.Cause(ctx))
 	}
 }
 
-// withdraw takes a block out whose caller has gone.
-func (p *publisher) withdraw(b *block) {
+// withdraw takes a block out whose caller has gone, and returns why it was not stored, if that
+// is known.
+func (p *publisher) withdraw(b *block) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue = slices.DeleteFunc(p.queue, func(other *block) bool { return other == b })
+	return p.why
 }
 
 // limitNow returns how large a message may be that those take that this is connected to. A
@@ -185,6 +193,7 @@ func (p *publisher) run() {
 			continue
 		}
 		err := p.put(blocks)
+		p.remember(err)
 		if err == nil {
 			failures = 0
 			faults.over(p.config.Logger, "jetstream: writing works again")
@@ -194,6 +203,12 @@ func (p *publisher) run() {
 		sleep(p.ctx, delay(failures))
 		failures++
 	}
+}
+
+func (p *publisher) remember(why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.why = why
 }
 
 // delay is how long to wait behind so many failures in a row.
@@ -306,6 +321,7 @@ func (u *underWay) progress(stored int) {
 		b := u.blocks[0]
 		n := min(stored-u.stored, len(b.messages))
 		b.messages, b.events = b.messages[n:], b.events[n:]
+		b.left.Add(-int64(n))
 		if u.stored += n; len(b.messages) > 0 {
 			break
 		}
@@ -375,7 +391,9 @@ func (p *publisher) split(b *block) {
 	}
 	var each []*block
 	for n := range b.messages {
-		each = append(each, &block{ctx: b.ctx, size: 1, events: b.events[n : n+1], messages: b.messages[n : n+1]})
+		one := &block{ctx: b.ctx, size: 1, events: b.events[n : n+1], messages: b.messages[n : n+1]}
+		one.left.Store(1)
+		each = append(each, one)
 	}
 	p.queued -= b.size - len(each)
 	p.queue = slices.Replace(p.queue, i, i+1, each...)
@@ -413,7 +431,7 @@ func (p *publisher) fail(err error) {
 		if b.result != nil {
 			b.result <- err
 		} else {
-			p.lost += len(b.events)
+			p.lost += int(b.left.Load())
 		}
 	}
 	p.queue = nil

@@ -90,6 +90,7 @@ func (s *sender) sendNow(ctx context.Context, messages []*nats.Msg, timeout time
 		progress = func(int) {} // they have to be proved first
 	}
 	stored, err = s.batch.send(ctx, messages, timeout, progress)
+	err = withReason(s.nc, err)
 	s.saw(s.batch.last)
 	if s.replicas == 1 {
 		return stored, err
@@ -123,10 +124,7 @@ func (s *sender) prove(ctx context.Context, m *nats.Msg, timeout time.Duration) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	question := &nats.Msg{Subject: m.Subject, Header: nats.Header{
-		jetstream.MsgIDHeader:           {id},
-		jetstream.ExpectedLastSeqHeader: {"4611686018427387904"},
-	}}
+	question := neverStored(m.Subject, nats.Header{jetstream.MsgIDHeader: {id}})
 	for n := 0; ; n++ {
 		m, err := s.nc.RequestMsgWithContext(ctx, question)
 		if err != nil {

@@ -192,13 +192,39 @@ func (b bucket) subject(keys string) string { return fmt.Sprintf("$KV.%s.%s", b.
 func reach(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) error {
 	err := ask(ctx, func(ctx context.Context) error {
 		_, err := js.AccountInfo(ctx)
-		if why := nc.LastError(); errors.Is(err, context.DeadlineExceeded) && why != nil {
-			err = errors.Join(err, why)
-		}
-		return err
+		return withReason(nc, err)
 	})
 	if err != nil {
 		return fmt.Errorf("jetstream: asking the servers: %w", err)
 	}
 	return nil
+}
+
+// neverStored returns a message that servers answer and do not store: its condition does not
+// hold.
+func neverStored(subject string, header nats.Header) *nats.Msg {
+	header[jetstream.ExpectedLastSeqHeader] = []string{"4611686018427387904"}
+	return &nats.Msg{Subject: subject, Header: header}
+}
+
+// mayPublish asks whether this connection may put something into the stream. Of a Write the
+// servers would say nothing.
+func (c *Config) mayPublish(ctx context.Context, nc *nats.Conn) error {
+	err := ask(ctx, func(ctx context.Context) error {
+		_, err := nc.RequestMsgWithContext(ctx, neverStored(c.Subject+".0.probe", nats.Header{}))
+		return withReason(nc, err)
+	})
+	if err != nil {
+		return fmt.Errorf("jetstream: publishing on %q: %w", c.Subject+".>", err)
+	}
+	return nil
+}
+
+// withReason adds what the connection has heard of a permission that is missing to an error
+// of an answer that has not come.
+func withReason(nc *nats.Conn, err error) error {
+	if why := nc.LastError(); errors.Is(err, context.DeadlineExceeded) && why != nil {
+		return fmt.Errorf("%w: %w", err, why)
+	}
+	return err
 }

@@ -110,6 +110,35 @@ func TestNoJetStream(t *testing.T) {
 	assert.ErrorIs(t, err, nats.ErrPermissionViolation)
 }
 
+// TestMayNotPublish: a connection that may do all but publish events is told so.
+func TestMayNotPublish(t *testing.T) {
+	c, err := Start(1, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "registry", Password: "secret", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Deny: []string{"notifications.>"}},
+		}}}
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	_, err = jetstream.Open(ctx, connect(t, c.URL(), nats.UserInfo("registry", "secret")), jetstream.Config{})
+	assert.ErrorIs(t, err, nats.ErrPermissionViolation)
+	assert.ErrorContains(t, err, `publishing on "notifications.>"`)
+}
+
+// TestWriteSaysWhy: a Write that ends with its context says what it has waited for.
+func TestWriteSaysWhy(t *testing.T) {
+	a := newAway(t, func(*jetstream.Config) {})
+	a.proxy.Cut(true)
+	sinktest.Eventually(t, func() bool { // the first may wait for an answer
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		err := a.hub.Write(ctx, sinktest.Events("repo", 1)...)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		return strings.Contains(err.Error(), "RECONNECTING")
+	}, "said")
+}
+
 // TestOddEvents: names that a subject would take for its own, and an event that is too large.
 func TestOddEvents(t *testing.T) {
 	c, err := Start(1, func(o *server.Options) { o.MaxPayload = 64 << 10 })

@@ -80,8 +80,8 @@
 //   - jetstream.storage: where they keep it: file or memory. Default: file.
 //   - jetstream.maxage: how long an event stays, delivered or not. Default: for ever. It or
 //     maxbytes should be set: nothing else makes a stream smaller.
-//   - jetstream.maxbytes: how large the stream gets. Then no event is taken, until something is
-//     too old. Default: no limit.
+//   - jetstream.maxbytes: how large the stream gets. Then the oldest events make room that all
+//     endpoints have had; while there are none, no event is taken. Default: no limit.
 //   - jetstream.duplicates: for how long the stream knows events again that come twice, at
 //     most maxage. Default: 2m.
 //   - jetstream.window: how many events are under way to the stream at once. Default: 512.
@@ -118,7 +118,8 @@
 // stream. What the cluster refuses of the spill is in the spill's directory.
 //
 // An endpoint that is taken out of the YAML, or renamed, leaves its place in the stream: one
-// consumer for each partition, which holds no events. "nats consumer rm" removes them.
+// consumer for each partition, and what these have not had does not make room for maxbytes.
+// "nats consumer rm" removes them.
 //
 // Users of the servers need these permissions, for a stream and a subject called
 // notifications: to publish to notifications.>, notifications-deadletters.>, $JS.API.>,
