@@ -91,7 +91,6 @@ type chaos struct {
 	reader     *jetstream.Hub // is never struck
 	stream     js.Stream
 	read       uint64 // up to which position the ledger knows the stream
-	purged     bool   // then servers that do not lead do not say the same as the leader
 	publishers []*publisher
 	ends       sync.WaitGroup // of workers that are dead
 
@@ -239,8 +238,10 @@ func (c *chaos) round(n int, faults []fault) {
 	c.settle(n)
 
 	c.log.of("test").Debug("floors: ", floors)
+	servers := slices.ContainsFunc(faults, func(f fault) bool { return f.ofServers })
 	wrong, repeats := c.ledger.close(func(r repeat, position uint64) bool {
-		return position > floors[c.partition(r.repository)] && slices.Contains(struck, r.before)
+		floor := floors[c.partition(r.repository)]
+		return position > floor.known && slices.Contains(struck, r.before) || servers && position > floor.fallback
 	})
 	for _, w := range wrong {
 		t.Errorf("round %d: %v: %s", n, names, w)

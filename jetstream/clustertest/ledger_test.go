@@ -142,7 +142,7 @@ func (l *ledger) missing() string {
 
 // close ends a round: it returns what was wrong, and what came once more. An event may come
 // once more if the servers did not have its acknowledgement when the fault struck, and who had
-// delivered it was struck.
+// delivered it was struck, or a server that had it.
 func (l *ledger) close(excused func(r repeat, position uint64) bool) (wrong []string, repeats int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

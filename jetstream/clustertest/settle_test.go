@@ -54,7 +54,7 @@ func (c *chaos) follow() {
 }
 
 // settled says whether no consumer has anything to deliver, nor anything of which it does not
-// know what became of it, and all replicas know.
+// know what became of it.
 func (c *chaos) settled() (state string, ok bool) {
 	infos, err := c.consumers()
 	if err != nil {
@@ -67,26 +67,35 @@ func (c *chaos) settled() (state string, ok bool) {
 		for _, r := range i.Cluster.Replicas {
 			ok = ok && r.Current && !r.Offline && r.Lag == 0
 		}
-		for n := range c.cluster.servers { // one that is behind says that it is not
-			floor := c.cluster.ackFloor(n, c.config.Stream, i.Name)
-			state += fmt.Sprintf("\tserver %d: floor %d\n", n, floor)
-			ok = ok && (floor >= i.AckFloor.Stream || c.purged)
-		}
+		state += fmt.Sprintf("\tthe server that is most behind: %d\n", c.fallback(i))
 	}
 	return state, ok
 }
 
-// floors returns up to which position the servers know that everything was delivered.
-func (c *chaos) floors() (map[string]uint64, error) {
+// floor is up to which position everything of a partition was delivered: as its consumer's
+// leader knows, and as the server does that is most behind, which may lead it next. That one
+// says that it is current, and can be behind for as long as nothing is delivered.
+type floor struct{ known, fallback uint64 }
+
+// floors returns those of all partitions.
+func (c *chaos) floors() (map[string]floor, error) {
 	infos, err := c.consumers()
-	floors := make(map[string]uint64)
+	floors := make(map[string]floor)
 	for _, i := range infos {
-		floors[i.Config.FilterSubject] = i.AckFloor.Stream
+		floors[i.Config.FilterSubject] = floor{i.AckFloor.Stream, c.fallback(i)}
 	}
 	if err == nil && len(floors) != chaosPartitions {
 		err = fmt.Errorf("%d consumers where %d are", len(floors), chaosPartitions)
 	}
 	return floors, err
+}
+
+func (c *chaos) fallback(consumer *js.ConsumerInfo) uint64 {
+	least := consumer.AckFloor.Stream
+	for n := range c.cluster.servers {
+		least = min(least, c.cluster.ackFloor(n, c.config.Stream, consumer.Name))
+	}
+	return least
 }
 
 func (c *chaos) consumers() (infos []*js.ConsumerInfo, err error) {
