@@ -42,8 +42,9 @@
 // lease, which one instance has. Instances take leases up to a fair share, renew them, and
 // give some back when another one comes. So each repository is worked on by one instance at a
 // time, in order; when one dies, others go on behind what it has settled, some moments after
-// Config.Lease. What was under way then comes again, under its old IDs. The servers' clocks
-// have to agree to within a quarter of a lease.
+// Config.Lease. What was under way then comes again, under its old IDs; so may more, where a
+// server leads that was cut off from the others before. The servers' clocks have to agree to
+// within a quarter of a lease.
 //
 // A name's place stays until Remove, which is one for all instances: their sinks of that name
 // get nothing any more, and have to be removed, too. Metrics counts what this instance has
