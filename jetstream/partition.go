@@ -35,20 +35,20 @@ type partition struct {
 	acks     chan struct{} // one is due
 	acking   sync.Mutex    // held while one is sent, and while the consumer is reset
 
-	giving  time.Time     // since when it is to be given back, which it is when its cursor has settled what it has
-	settled uint64        // position in the stream
-	handed  uint64        // position up to which its cursor has it
-	hand    []delivery    // of that, what is not settled
-	ready   []delivery    // and what it has not
-	bytes   int           // of what is ready
-	alien   delivery      // the last message that is no event, if it was not passed over
-	behind  uint64        // how many more the stream has
-	known   bool          // that was asked behind a reset
-	due     jetstream.Msg // the one to acknowledge, if that was not done
-	checked uint64        // position up to which it was settled a lease ago
-	uneven  bool          // the consumer does not count what is acknowledged
-	waits   bool          // for room
-	tries   tries         // at what is in the hand
+	giving  time.Time  // since when it is to be given back, which it is when its cursor has settled what it has
+	settled uint64     // position in the stream
+	handed  uint64     // position up to which its cursor has it
+	hand    []delivery // of that, what is not settled
+	ready   []delivery // and what it has not
+	bytes   int        // of what is ready
+	alien   delivery   // the last message that is no event, if it was not passed over
+	behind  uint64     // how many more the stream has
+	known   bool       // that was asked behind a reset
+	due     delivery   // the one to acknowledge, if that was not done
+	checked uint64     // position up to which it was settled a lease ago
+	uneven  bool       // the consumer does not count what is acknowledged
+	waits   bool       // for room
+	tries   tries      // at what is in the hand
 	room    chan struct{}
 }
 
@@ -192,7 +192,7 @@ func (p *partition) reset() error {
 	for i := range p.hand {
 		p.hand[i].stale = true
 	}
-	p.due, p.uneven, p.checked = nil, false, 0
+	p.due, p.uneven, p.checked = delivery{}, false, 0
 	p.cursor.mu.Unlock()
 	if _, err := p.cursor.log.stream.ResetConsumer(ctx, p.name); err != nil {
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -259,9 +259,7 @@ func (p *partition) take(m jetstream.Msg, last uint64) (uint64, error) {
 	defer c.mu.Unlock()
 	switch {
 	case position <= p.settled:
-		if p.due == nil { // its first acknowledgement was lost; if this is, it comes again
-			p.acknowledge(m)
-		}
+		p.acknowledge(position, m) // whose first one was lost; if this is, it comes again
 	case position <= p.handed:
 		i := sort.Search(len(p.hand), func(i int) bool { return p.hand[i].position >= position })
 		if i < len(p.hand) && p.hand[i].position == position {
@@ -324,7 +322,7 @@ func (p *partition) settle(position uint64) {
 	p.tries.settle(p.settled)
 	defer p.passAlien()
 	if !last.stale && p.ctx.Err() == nil {
-		p.acknowledge(last.message) // if that is lost, the message comes again, and is acknowledged then
+		p.acknowledge(last.position, last.message) // if that is lost, the message comes again, and is acknowledged then
 	}
 }
 
@@ -336,15 +334,18 @@ func (p *partition) passAlien() {
 	}
 	p.settled, p.handed = p.alien.position, p.alien.position
 	if p.ctx.Err() == nil {
-		p.acknowledge(p.alien.message)
+		p.acknowledge(p.alien.position, p.alien.message)
 	}
 	p.alien = delivery{}
 }
 
 // acknowledge has a message acknowledged, and all in front of it. The client may keep whoever
 // calls it while it connects: so it is not done here. The caller holds the cursor's lock.
-func (p *partition) acknowledge(m jetstream.Msg) {
-	p.due = m
+func (p *partition) acknowledge(position uint64, m jetstream.Msg) {
+	if p.due.message != nil && p.due.position > position {
+		return // that one says so of this, too
+	}
+	p.due = delivery{position: position, message: m}
 	select {
 	case p.acks <- struct{}{}:
 	default:
@@ -368,11 +369,11 @@ func (p *partition) sendAck() {
 	p.acking.Lock()
 	defer p.acking.Unlock()
 	p.cursor.mu.Lock()
-	m := p.due
-	p.due = nil
+	due := p.due
+	p.due = delivery{}
 	p.cursor.mu.Unlock()
-	if m != nil && p.ctx.Err() == nil {
-		_ = m.Ack()
+	if due.message != nil && p.ctx.Err() == nil {
+		_ = due.message.Ack()
 	}
 }
 
